@@ -1,0 +1,1 @@
+"""Agreement statistics, figures and the report. Knows no Ray and no torch."""

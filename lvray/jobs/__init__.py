@@ -1,0 +1,1 @@
+"""The Ray programs: tensorize, train, tune, evaluate, predict."""

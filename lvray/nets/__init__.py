@@ -1,0 +1,1 @@
+"""The two networks of Khurshid et al. 2021. Needs torch, numpy and the standard library alone."""
