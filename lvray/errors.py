@@ -13,7 +13,9 @@ and its keyed hash, an image by its number, never by a path or file name.
 
 from __future__ import annotations
 
+import traceback
 from enum import StrEnum
+from pathlib import Path
 
 
 class Reason(StrEnum):
@@ -34,6 +36,7 @@ class Reason(StrEnum):
     OUTLINES_DISAGREE = "outlines_disagree"
     MASK_MISMATCH = "mask_mismatch"
     NO_HEART = "no_heart"
+    INTERNAL = "internal"
 
 
 class LvrayError(Exception):
@@ -74,3 +77,11 @@ class EnvironmentFault(LvrayError):
     """The object store, the disk or the credentials."""
 
     exit_code = 4
+
+
+def internal(error: Exception) -> str:
+    """A line about a failure of lvray itself: the exception's type and place, never its text, which may hold ids."""
+    home = Path(__file__).parent
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(home)]
+    place = f" in {Path(frames[-1].filename).relative_to(home)}, line {frames[-1].lineno}" if frames else ""
+    return f"lvray itself failed ({type(error).__name__}{place}): please report this line"

@@ -11,7 +11,7 @@ Box = tuple[Positive, Positive, Positive]
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Network(Settings):
@@ -80,12 +80,14 @@ class Recipe(Settings):
     patience: Positive | None = None
     """Stop after so many epochs without a better validation loss."""
     augment: bool = False
-    """Seeded flips of intensity and small in-plane shifts and rotations."""
+    """Seeded rotation, shift and scale in the plane, contrast and noise (nets/augment.py)."""
     workers: Positive = 1
     threads: Positive = 1
     """CPU threads of a worker: part of the recipe, since sums differ by it."""
-    checkpoint_steps: Positive = 100
-    """A checkpoint each so many steps, and at the end of every epoch."""
+    validate_epochs: Positive = 1
+    """Validate, and write a checkpoint, each so many epochs; more where an epoch is a few steps."""
+    for_show: bool = False
+    """Weights of this recipe are for demonstration: every prediction says so."""
 
     @model_validator(mode="after")
     def _workers(self) -> Self:
@@ -117,5 +119,3 @@ class Tensorize(Settings):
     group_rows: Positive = 16
     """Rows of a Parquet row group."""
     shard_mb: Positive = 128
-    max_rejects: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of refused studies from which on the job ends with exit code 3."""
