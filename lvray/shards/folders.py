@@ -1,0 +1,30 @@
+"""Small folders (checkpoints) between the local disk and a URI."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lvray.shards import storage
+
+
+@contextmanager
+def local(uri: str, what: str) -> Iterator[Path]:
+    """The folder at a URI as a local one, for as long as the `with` lasts; fetched where it lies in an object store."""
+    if not storage.is_s3(uri):
+        yield Path(uri.removeprefix("file://")).expanduser()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, is_folder, _ in storage.list_entries(uri, what):
+            if not is_folder:
+                (Path(folder) / name).write_bytes(storage.read_bytes(storage.join(uri, name), what))
+        yield Path(folder)
+
+
+def publish(folder: Path, uri: str, last: str, what: str) -> None:
+    """Copy the files of a folder to a URI; the one named `last`, which commits them, goes last."""
+    names = sorted((p.name for p in folder.iterdir()), key=lambda name: (name == last, name))
+    for name in names:
+        storage.write_atomic(storage.join(uri, name), (folder / name).read_bytes(), what)

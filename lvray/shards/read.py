@@ -1,0 +1,52 @@
+"""Reading rows out of shards, tensors still encoded. Read tasks import this: so no ray and no torch here."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvray.errors import UseError
+from lvray.shards import storage
+from lvray.shards.manifest import Part
+
+
+def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...]) -> pa.Table:
+    """The rows that a block names, in its order, with their `row` numbers.
+
+    block: columns row, shard, group, at (int). Each row group is read once however many of its rows are named.
+    UseError names a shard that is missing, damaged or of another size than listed; EnvironmentFault where the store
+    or the disk fails.
+    """
+    places = list(zip(block["shard"].to_pylist(), block["group"].to_pylist(), strict=True))
+    groups = sorted(set(places))
+    tables = [table for shard in sorted({shard for shard, _ in groups})
+              for table in _read_groups(uri, shards[shard], [g for s, g in groups if s == shard])]
+    firsts: dict[tuple[int, int], int] = {}
+    total = 0
+    for place, table in zip(groups, tables, strict=True):
+        firsts[place], total = total, total + table.num_rows
+    wanted = [firsts[place] + at for place, at in zip(places, block["at"].to_pylist(), strict=True)]
+    return pa.concat_tables(tables).take(wanted).append_column("row", block["row"])
+
+
+def _read_groups(uri: str, part: Part, groups: list[int]) -> list[pa.Table]:
+    fs, root = storage.pyarrow_filesystem(uri)
+    with storage.faults(f"read shard {part.name}"):
+        try:
+            source = fs.open_input_file(f"{root}/{part.name}")
+        except FileNotFoundError as error:
+            raise UseError(f"shard {part.name} is missing from the data set: tensorize again") from error
+        with source:
+            return _parse(source, part, groups)
+
+
+def _parse(source: pa.NativeFile, part: Part, groups: list[int]) -> list[pa.Table]:
+    if source.size() != part.bytes:
+        raise UseError(f"shard {part.name} has {source.size()} bytes, the manifest lists {part.bytes}: tensorize again")
+    try:
+        with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
+            return [file.read_row_group(group) for group in groups]
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and (error.errno or "AWS Error" in str(error)):
+            raise
+        raise UseError(f"shard {part.name} is damaged: run `lvray shards verify`") from error

@@ -1,0 +1,57 @@
+"""What every test may share: one small Ray cluster for the session, and the command in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    def objects(self) -> list[dict[str, Any]]:
+        """stdout as JSON, one object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def lvray() -> Callable[..., Said]:
+    """The command, in this process: lvray("measure", study, "--json")."""
+    from lvray import cli, console
+
+    def run(*arguments: object) -> Said:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = console.run(lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
+        return Said(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Two CPUs, no dashboard. Ray's own settings stand in the environment before it starts."""
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("RAY_num_workers_soft_limit", "8")
+        env.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        env.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        env.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        env.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, logging_level=logging.ERROR,
+                 log_to_driver=False)
+        yield
+        ray.shutdown()
