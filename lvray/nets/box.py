@@ -1,0 +1,86 @@
+"""The box that a network sees: a study padded or cropped to a fixed size, its intensities normalised; and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+PERCENTILES = (1.0, 99.5)
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a box lies: its first pixel in the image's index (row and column may be negative), and both sizes."""
+
+    start: Shape
+    box: Shape
+    shape: Shape
+
+    def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """The part that image and box share, in the image's index and in the box's."""
+        first = [max(0, s) for s in self.start]
+        last = [min(n, s + b) for n, s, b in zip(self.shape, self.start, self.box, strict=True)]
+        image = tuple(slice(f, e) for f, e in zip(first, last, strict=True))
+        box = tuple(slice(f - s, e - s) for f, e, s in zip(first, last, self.start, strict=True))
+        return image, box
+
+
+def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None,
+         box: Shape) -> tuple[npt.NDArray[np.float32], Placement]:
+    """The box of a study: image [Z, Y, X] -> float32 [box], normalised, and its placement.
+
+    Rows and columns are padded or cropped around the centre (index of row and column; None: the middle of the image).
+    Slices are padded behind the last, so that slice k of a box is the k-th from the base in every study.
+    The part inside the image is clipped to its percentiles 1 and 99.5 and brought to zero mean and unit SD (all 0 where
+    the image is constant there); padding is 0. ValueError: more slices than the box has, or a centre outside the image.
+    """
+    shape = _shape(image)
+    if shape[0] > box[0]:
+        raise ValueError(f"{shape[0]} slices do not fit a box of {box[0]}")
+    centre = ((shape[1] - 1) / 2, (shape[2] - 1) / 2) if centre_yx is None else centre_yx
+    if not all(0 <= c <= n - 1 for c, n in zip(centre, shape[1:], strict=True)):
+        raise ValueError(f"centre {centre} lies outside an image of {shape[1:]} rows and columns")
+    y, x = (math.floor(c - (b - 1) / 2 + 0.5) for c, b in zip(centre, box[1:], strict=True))
+    placement = Placement((0, y, x), box, shape)
+    inside, there = placement._overlap()
+    out = np.zeros(box, np.float32)
+    out[there] = _normalised(image[inside])
+    return out, placement
+
+
+def take_mask(mask: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
+    """The same box of the study's mask: uint8 [Z, Y, X] -> uint8 [box], padding 0 (background)."""
+    if _shape(mask) != placement.shape:
+        raise ValueError(f"a mask of {mask.shape} for an image of {placement.shape}")
+    inside, there = placement._overlap()
+    out = np.zeros(placement.box, np.uint8)
+    out[there] = mask[inside]
+    return out
+
+
+def put_back(mask_box: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
+    """A box's mask in the image's own grid: uint8 [box] -> uint8 [Z, Y, X], background outside the box."""
+    if _shape(mask_box) != placement.box:
+        raise ValueError(f"a mask of {mask_box.shape} for a box of {placement.box}")
+    inside, there = placement._overlap()
+    out = np.zeros(placement.shape, np.uint8)
+    out[inside] = mask_box[there]
+    return out
+
+
+def _normalised(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    values = image.astype(np.float32)
+    values = values.clip(*np.percentile(values, PERCENTILES).astype(np.float32))
+    values -= values.mean(dtype=np.float64)
+    sd = values.std(dtype=np.float64)
+    return values / np.float32(sd) if sd > 0 else np.zeros_like(values)
+
+
+def _shape(array: npt.NDArray[np.generic]) -> Shape:
+    slices, rows, columns = array.shape
+    return slices, rows, columns

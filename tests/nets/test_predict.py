@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lvray.errors import CheckpointError, StudyRefused
+from lvray.nets.build import build
+from lvray.nets.checkpoint import Checkpoint, read, write
+from lvray.nets.predict import Predictor, load
+
+SPACING = (10.0, 1.8, 1.7)
+TRAINED_ON: dict[str, list[float]] = {
+    "dz_mm": [8.0, 10.0], "dy_mm": [1.7, 1.9], "dx_mm": [1.7, 1.9], "slices": [3, 4], "mass_g": [60.0, 200.0]}
+
+
+def saved(folder: Path, kind: str, centre: str = "image", **changes: Any) -> Path:
+    torch.manual_seed(0)
+    model = build(kind, 4, (4, 16, 16), True)
+    network = {"kind": kind, "width": 4, "pixel_size": True, "box": [4, 16, 16], "centre": centre}
+    settings = {"name": "test", "for_show": False, "network": network, "target": {"mean_g": 100.0, "sd_g": 20.0}}
+    whole = Checkpoint(settings=settings,
+                       weights=model.state_dict(), optimiser=torch.optim.Adam(model.parameters()).state_dict(),
+                       scheduler={}, epoch=0, step=0, seed=0, data="", version="0.1.0",
+                       trained_on=TRAINED_ON, metrics={})
+    write(folder, replace(whole, **changes))
+    return folder
+
+
+def study(slices: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 900, (slices, 20, 30)).astype(np.int16)
+
+
+def brighter_is_cavity(predictor: Predictor) -> Predictor:
+    """The network replaced in effect by a threshold, so that the answer is known."""
+    model: Any = predictor.model
+    for p in model.parameters():
+        p.data.zero_()
+    model.encoder.stem.weight.data[0, 0, 1, 1, 1] = 1
+    model.fine.weight.data[1, 0] = 1
+    return predictor
+
+
+@pytest.mark.parametrize("slices", [2, 4, 7])
+def test_mask_lies_in_the_images_own_grid(tmp_path: Path, slices: int) -> None:
+    predictor = brighter_is_cavity(load(saved(tmp_path, "seg")))
+    image = np.zeros((slices, 20, 30), np.int16)
+    image[:, 8:12, 13:18] = 500
+    expected = (image > 0).astype(np.uint8)
+    image[0, 3, 9] = 500  # a speck beside the heart, inside the box
+    mask = predictor.segment(image, SPACING)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_the_heart_is_found_where_the_centre_says(tmp_path: Path) -> None:
+    predictor = brighter_is_cavity(load(saved(tmp_path, "seg", centre="heart")))
+    image = np.zeros((4, 20, 60), np.int16)
+    image[:, 8:12, 50:55] = 500
+    np.testing.assert_array_equal(predictor.segment(image, SPACING, (10.0, 52.0)), image > 0)
+    with pytest.raises(ValueError, match="centre"):
+        predictor.segment(image, SPACING)
+
+
+def test_regressor_answers_in_grams_of_its_own_target(tmp_path: Path) -> None:
+    predictor = load(saved(tmp_path, "reg"))
+    grams = predictor.regress(study(), SPACING)
+    model: Any = predictor.model
+    model.out.weight.data.zero_()
+    model.out.bias.data.fill_(-0.5)
+    assert grams != 90
+    assert predictor.regress(study(), SPACING) == 90
+
+
+def test_pixel_size_is_used_but_not_the_pitch(tmp_path: Path) -> None:
+    predictor = load(saved(tmp_path, "reg"))
+    grams = predictor.regress(study(), SPACING)
+    assert predictor.regress(study(), (8.0, 1.8, 1.7)) == grams
+    assert predictor.regress(study(), (10.0, 1.7, 1.8)) != grams
+
+
+def test_more_slices_than_the_regressors_box(tmp_path: Path) -> None:
+    with pytest.raises(StudyRefused, match=r"5 slices.*too_many_slices"):
+        load(saved(tmp_path, "reg")).regress(study(5), SPACING)
+
+
+def test_outside_training(tmp_path: Path) -> None:
+    predictor = load(saved(tmp_path, "seg"))
+    assert predictor.outside_training(dz_mm=10.0, slices=4) == []
+    assert predictor.outside_training(dz_mm=9.9999, slices=4) == []
+    assert predictor.outside_training(dz_mm=10.2, slices=2) == ["dz_mm", "slices"]
+
+
+def test_mask_at_the_boxs_border(tmp_path: Path) -> None:
+    predictor = load(saved(tmp_path, "seg"))
+    mask = np.zeros((4, 20, 30), np.uint8)
+    mask[:, 3:17, 8:22] = 1  # the box is rows 2 to 17, columns 7 to 22
+    assert not predictor.at_border(mask)
+    mask[2, 17, 10] = 2
+    assert predictor.at_border(mask)
+
+
+def test_wrong_kind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="segmenter"):
+        load(saved(tmp_path / "seg", "seg")).regress(study(), SPACING)
+    with pytest.raises(ValueError, match="regressor"):
+        load(saved(tmp_path / "reg", "reg")).segment(study(), SPACING)
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load(saved(tmp_path, "seg", weights={}))
+
+
+ABSENT = object()
+
+
+@pytest.mark.parametrize(("where", "value"), [
+    ("settings", {}), ("settings", None), ("trained_on", None), ("settings.network", None),
+    ("settings.name", ABSENT), ("settings.for_show", ABSENT), ("settings.for_show", "no"),
+    ("settings.target", None), ("settings.target.sd_g", 0), ("settings.target.mean_g", float("nan")),
+    ("settings.network.kind", "unet"), ("settings.network.width", 4.0), ("settings.network.centre", "apex"),
+    ("settings.network.pixel_size", None), ("settings.network.box", 63), ("settings.network.box", [4, 16]),
+    ("settings.network.box", [4, 16, 63]), ("settings.network.box", [0, 16, 16]),
+    ("trained_on.mass_g", ABSENT), ("trained_on.dz_mm", [8.0]), ("trained_on.dz_mm", None),
+    ("trained_on.slices", ["3", "4"]), ("trained_on.dx_mm", [1.7, 10 ** 400]),
+])
+def test_a_state_that_is_whole_but_breaks_its_contract(tmp_path: Path, where: str, value: object) -> None:
+    whole = read(saved(tmp_path / "whole", "seg"))
+    state: Any = {"settings": whole.settings, "trained_on": whole.trained_on}
+    *parents, last = where.split(".")
+    place = state
+    for name in parents:
+        place = place[name]
+    if value is ABSENT:
+        del place[last]
+    else:
+        place[last] = value
+    with pytest.raises(CheckpointError, match="checkpoint's state"):
+        load(saved(tmp_path / "broken", "seg", **state))
