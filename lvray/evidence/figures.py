@@ -1,0 +1,222 @@
+"""The pictures, as PNG bytes: outlines on a study, scatter against manual labels, a contact sheet, a training curve.
+
+Deterministic: same input, same bytes. Colours are Okabe and Ito's, which people of every colour vision tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from lvray.evidence.evaluation import Row
+
+ORANGE, SKY, BLUE, GREY = "#E69F00", "#56B4E9", "#0072B2", "#6B7280"
+INK = "#1F2937"
+MARGIN_MM = 22.0
+"""Room kept around the heart in an overlay."""
+Pixels = NDArray[np.float32] | NDArray[np.int16]
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a picture shows of a study.
+
+    image [Z, Y, X], base to apex; spacing (dz, dy, dx) in mm; mask and other uint8 [Z, Y, X] (0 background, 1 cavity,
+    2 myocardium), drawn as solid and as dashed outlines. label: a keyed hash or another name that identifies nobody.
+    """
+
+    label: str
+    image: Pixels
+    spacing: tuple[float, float, float]
+    mask: Mask | None = None
+    other: Mask | None = None
+
+
+def overlay(study: Study, mask_name: str = "estimate", other_name: str = "reference") -> bytes:
+    """Outlines on a basal, a middle and an apical slice, cropped to the heart, with a 20 mm bar. PNG.
+
+    ValueError where a mask's shape is not the image's.
+    """
+    for mask in _masks(study):
+        if mask.shape != study.image.shape:
+            raise ValueError(f"mask {mask.shape} does not fit image {study.image.shape}")
+    slices = three_slices(study)
+    rows, columns = _heart_window(study)
+    crop = study.image[:, rows, columns]
+    low, high = np.percentile(crop, (1, 99.5))
+    _, dy, dx = study.spacing
+    panel = 2.6
+    height = panel * (crop.shape[1] * dy) / (crop.shape[2] * dx)
+    figure = Figure(figsize=(3 * panel, height + 0.62), dpi=110, facecolor="black")
+    bottom = 0.3 / (height + 0.62)
+    for k, (z, name) in enumerate(zip(slices, ("base", "middle", "apex"), strict=True)):
+        axes = figure.add_axes((k / 3 + 0.004, bottom, 1 / 3 - 0.008, height / (height + 0.62)))
+        axes.imshow(crop[z], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=dy / dx,
+                    interpolation="bilinear")
+        if study.mask is not None:
+            _outlines(axes, study.mask[z, rows, columns], ORANGE, "solid")
+        if study.other is not None:
+            _outlines(axes, study.other[z, rows, columns], SKY, "dashed")
+        axes.set_title(f"{name} · slice {z + 1} of {len(study.image)}", color="white", fontsize=9, pad=5)
+        axes.set_axis_off()
+        if k == 0:
+            _scale_bar(axes, crop.shape[1], crop.shape[2], dx)
+    _legend(figure, study, mask_name, other_name)
+    return _png(figure)
+
+
+def scatter(rows: Sequence[Row]) -> bytes:
+    """Estimate against manual LV mass, a panel a row, all on the same axes, with the line of identity. PNG."""
+    across = min(3, max(1, len(rows)))
+    down = max(1, math.ceil(len(rows) / across))
+    figure = Figure(figsize=(3.1 * across, 3.45 * down), dpi=110, facecolor="white",
+                    layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.12))
+    grams = [g for row in rows for pair in row.pairs for g in pair] or [0.0, 200.0]
+    pad = 0.06 * (max(grams) - min(grams)) + 5
+    limits = (min(grams) - pad, max(grams) + pad)
+    for k, row in enumerate(rows):
+        axes = figure.add_subplot(down, across, k + 1)
+        axes.plot(limits, limits, color=GREY, linewidth=1, linestyle="dashed", zorder=1)
+        if row.pairs:
+            manual, estimate = zip(*row.pairs, strict=True)
+            few = len(row.pairs) < 100
+            axes.scatter(manual, estimate, s=34 if few else 10, c=BLUE, alpha=0.85 if few else 0.4,
+                         edgecolors="white", linewidths=0.6 if few else 0, zorder=2)
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set_title(row.label, fontsize=11, color=INK, fontweight="bold", loc="left", pad=20)
+        axes.text(0, 1.025, _figures_of(row), transform=axes.transAxes, fontsize=9, color=INK)
+        axes.set_xlabel("manual LV mass (g)", fontsize=9, color=INK)
+        if k % across == 0:
+            axes.set_ylabel("estimate (g)", fontsize=9, color=INK)
+        _plain(axes)
+    return _png(figure)
+
+
+def contact_sheet(studies: Sequence[Study], across: int = 6) -> bytes:
+    """The middle slice of each study with its outlines, `across` to a line. PNG. ValueError without a study."""
+    if not studies:
+        raise ValueError("no study to show")
+    across = min(across, len(studies))
+    down = math.ceil(len(studies) / across)
+    figure = Figure(figsize=(1.7 * across, 1.9 * down), dpi=100, facecolor="black", layout="constrained")
+    for k, study in enumerate(studies):
+        axes = figure.add_subplot(down, across, k + 1)
+        z = three_slices(study)[1]
+        low, high = np.percentile(study.image[z], (1, 99.5))
+        axes.imshow(study.image[z], cmap="gray", vmin=low, vmax=max(high, low + 1e-6),
+                    aspect=study.spacing[1] / study.spacing[2], interpolation="bilinear")
+        if study.mask is not None:
+            _outlines(axes, study.mask[z], ORANGE, "solid", 0.9)
+        if study.other is not None:
+            _outlines(axes, study.other[z], SKY, "dashed", 0.9)
+        axes.set_title(study.label, color="white", fontsize=7, pad=2)
+        axes.set_axis_off()
+    return _png(figure)
+
+
+def training_curve(epochs: Sequence[float], training: Sequence[float], validation: Sequence[float],
+                   title: str) -> bytes:
+    """Loss at each of the epochs (numbered from 1), with the best validation marked; validation may be empty. PNG."""
+    figure = Figure(figsize=(5.6, 3.1), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    for losses, colour, style, name in ((training, BLUE, "solid", "training"),
+                                        (validation, ORANGE, "dashed", "validation")):
+        if losses:
+            axes.plot(epochs, losses, color=colour, linestyle=style, linewidth=1.8,
+                      marker="o", markersize=3, label=name)
+    if validation:
+        best = int(np.argmin(validation))
+        axes.plot(epochs[best], validation[best], marker="o", markersize=10, markerfacecolor="none",
+                  markeredgecolor=INK, linestyle="none", label=f"best: {epochs[best]:.0f}, {validation[best]:.3g}")
+    if all(loss > 0 for loss in (*training, *validation)):
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(title, fontsize=11, color=INK, fontweight="bold", loc="left")
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    axes.set_ylabel("loss", fontsize=9, color=INK)
+    if training or validation:
+        axes.legend(fontsize=8, frameon=False)
+    _plain(axes)
+    return _png(figure)
+
+
+def _masks(study: Study) -> Iterator[Mask]:
+    yield from (mask for mask in (study.mask, study.other) if mask is not None)
+
+
+def three_slices(study: Study) -> tuple[int, int, int]:
+    """A basal, a middle and an apical slice among those with a mask, or of the whole stack."""
+    drawn = np.zeros(len(study.image), dtype=bool)
+    for mask in _masks(study):
+        drawn |= mask.any(axis=(1, 2))
+    candidates = np.flatnonzero(drawn) if drawn.any() else np.arange(len(study.image))
+    last = len(candidates) - 1
+    base, middle, apex = (int(candidates[round(share * last)]) for share in (0.15, 0.5, 0.85))
+    return base, middle, apex
+
+
+def _heart_window(study: Study) -> tuple[slice, slice]:
+    """Rows and columns of the masks with a margin; the whole image where there is no mask."""
+    drawn = np.zeros(study.image.shape[1:], dtype=bool)
+    for mask in _masks(study):
+        drawn |= mask.any(axis=0)
+    if not drawn.any():
+        return slice(None), slice(None)
+    windows = []
+    for axis, pitch in ((1, study.spacing[1]), (0, study.spacing[2])):
+        inside = np.flatnonzero(drawn.any(axis=axis))
+        margin = round(MARGIN_MM / pitch)
+        windows.append(slice(max(0, int(inside[0]) - margin), int(inside[-1]) + margin + 1))
+    return windows[0], windows[1]
+
+
+def _outlines(axes: Axes, mask: Mask, colour: str, style: str, width: float = 1.4) -> None:
+    """Epicardium (the whole heart's edge) and endocardium (the cavity's)."""
+    for region in (mask > 0, mask == 1):
+        if region.any() and not region.all():
+            axes.contour(region.astype(np.float32), levels=[0.5], colors=[colour], linewidths=width, linestyles=style)
+
+
+def _scale_bar(axes: Axes, height: int, width: int, dx: float) -> None:
+    x, y = 0.06 * width, 0.94 * height
+    axes.plot([x, x + 20 / dx], [y, y], color="white", linewidth=2, solid_capstyle="butt")
+    axes.text(x + 10 / dx, y - 0.025 * height, "20 mm", color="white", fontsize=7, ha="center", va="bottom")
+
+
+def _legend(figure: Figure, study: Study, mask_name: str, other_name: str) -> None:
+    lines = [Line2D([], [], color=ORANGE, label=mask_name)] if study.mask is not None else []
+    if study.other is not None:
+        lines.append(Line2D([], [], color=SKY, linestyle="dashed", label=other_name))
+    if lines:
+        figure.legend(handles=lines, loc="lower left", ncols=2, frameon=False, labelcolor="linecolor", fontsize=9,
+                      borderaxespad=0.2, columnspacing=2.5)
+
+
+def _figures_of(row: Row) -> str:
+    a = row.agreement
+    r = "r –" if a.r is None else f"r {a.r:.2f}"
+    mae = "MAE –" if a.mae_g is None else f"MAE {a.mae_g:.1f} g"
+    return f"{r}   {mae}   n {a.n}"
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=8, colors=INK)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
