@@ -1,0 +1,67 @@
+"""Ray for a command: the cluster that RAY_ADDRESS names, else a local one that ends with the command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from lvray.errors import EnvironmentFault
+
+LOCAL_STORE_BYTES = 1 << 30
+REACH_SECONDS = 5.0
+NO_CLUSTER = "no Ray cluster answers at RAY_ADDRESS: correct it, or unset it to use this machine"
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A running Ray inside the `with`; one that is running already is used and left alone.
+
+    Ray prints its warnings on stdout, which is for results: inside, stdout is stderr. EnvironmentFault: RAY_ADDRESS
+    names a cluster that does not answer.
+    """
+    for name, value in {
+        "RAY_num_workers_soft_limit": "8",  # a small machine else stops and starts workers all the time
+        "RAY_worker_maximum_startup_concurrency": "4",  # fewer, and Ray warns of its own Data and Train
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Train starts and ends by it: 2 s as it comes
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }.items():
+        os.environ.setdefault(name, value)
+    import ray  # after the environment: Ray reads it on import
+
+    with redirect_stdout(sys.stderr):
+        if ray.is_initialized():
+            yield
+            return
+        _start(os.environ.get("RAY_ADDRESS"))
+        for name in ("ray.data", "ray.train", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if not address:
+        ray.init(num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
+                 object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        return
+    try:
+        host_port = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
+        if host_port:  # Ray itself would try for minutes
+            socket.create_connection((host_port[1], int(host_port[2])), REACH_SECONDS).close()
+        ray.init(**quiet)
+    except (OSError, OverflowError) as e:
+        raise EnvironmentFault(NO_CLUSTER) from e
