@@ -1,0 +1,138 @@
+"""How the command talks: results on stdout, everything else on stderr, errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.exceptions import TyperException
+
+from lvray.cmr.quality import WORDS, Flag
+from lvray.errors import LvrayError
+from lvray.shards.identity import keyed
+from lvray.shards.listing import Source
+
+INTERRUPTED = 130
+"""Typer's answer to Ctrl-C."""
+EXTRA = re.compile(r"(unexpected extra argument)\S* \(.*\)", re.DOTALL)
+NO_COMMAND = re.compile(r"(No such command) .*\.(?= Did you mean|$)", re.DOTALL)
+"""Typer repeats the arguments, which may be paths: names of studies."""
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def run(command: Callable[[], int | None]) -> int:
+    """Run a command to its exit code. A fault is one line on stderr; LVRAY_DEBUG=1 adds where it arose."""
+    try:
+        code = command() or 0
+        if code == INTERRUPTED:
+            say("lvray: interrupted")
+        return code
+    except TyperException as e:
+        message = NO_COMMAND.sub(r"\1.", EXTRA.sub(r"\1", e.format_message())).rstrip(".")
+        say(message if "\n" in message else f"lvray: {message} (--help says more)")
+        return e.exit_code
+    except LvrayError as e:
+        _debug(e)
+        say(f"lvray: {e}")
+        return e.exit_code
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader of stdout has gone; nothing more can reach it
+        return 0
+    except Exception as e:
+        _debug(e)
+        say(f"lvray: internal error ({type(e).__name__}): run again with LVRAY_DEBUG=1 and report what it prints")
+        return 1
+
+
+def _debug(error: BaseException) -> None:
+    """Where an error arose and what led to it, the latest first: texts of others' errors may hold paths and ids."""
+    link: BaseException | None = error if os.environ.get("LVRAY_DEBUG") else None
+    while link is not None:
+        text = f": {str(link).splitlines()[-1]}" if isinstance(link, LvrayError) and str(link) else ""
+        say(f"{type(link).__name__}{text}")
+        for frame in traceback.extract_tb(link.__traceback__):
+            say(f"  {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno} in {frame.name}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def say(line: str) -> None:
+    """A line for people."""
+    err.print(line, markup=False)
+
+
+def result(value: dict[str, Any], as_json: bool, text: Callable[[dict[str, Any]], str]) -> None:
+    """One result on stdout: a JSON object on a line, or text."""
+    print(json.dumps(value, allow_nan=False) if as_json else text(value), flush=True)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, a line every tenth elsewhere. Calls: (done, of, note)."""
+    shown = 0
+
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
+                  TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+                  console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=None, note="")
+
+        def tell(done: int, of: int, note: str = "") -> None:
+            nonlocal shown
+            bar.update(task, completed=done, total=of, note=note)
+            tenth = done * 10 // max(of, 1)
+            if not err.is_terminal and tenth > shown:
+                shown = tenth
+                say(f"{title}: {done} of {of}{'  ' + note if note else ''}")
+
+        yield tell
+
+
+def training(tell: Callable[..., None]) -> Callable[[dict[str, float]], None]:
+    """Lines of a training run as progress: epochs done, the latest losses, the share of time that waits for data."""
+    notes: dict[str, str] = {}
+
+    def line(values: dict[str, float]) -> None:
+        if "validation_loss" in values:
+            notes["validation"] = f"validation {values['validation_loss']:.3f}"
+        if "waiting" in values:
+            notes["waiting"] = f"{values['waiting']:.0%} waiting for data"
+        notes["loss"] = f"loss {values['loss']:.3f}"
+        done = int(values["epoch"]) - ("step" in values)
+        tell(done, int(values["epochs"]), ", ".join(notes[n] for n in ("loss", "validation", "waiting") if n in notes))
+
+    return line
+
+
+def study_name(source: Source, key: bytes | None, show_paths: bool) -> str:
+    """"study 3", with its keyed hash where a key is at hand, and with its path where the user asks for it."""
+    parts = [f"study {source.position}"]
+    if key is not None:
+        parts.append(keyed(key, "study", source.name)[:12])
+    if show_paths:
+        parts.append(source.uri)
+    return " ".join(parts)
+
+
+def estimate_text(value: dict[str, Any]) -> str:
+    """An estimate for people: grams first, then what they rest on, then what is doubtful, in words."""
+    dz, dy, dx = value["spacing_mm"]
+    mass = "no LV mass" if value["mass_g"] is None else f"LV mass {value['mass_g']:.1f} g"
+    lines = [f"{value['name']}: {mass} ({value['method']}; ED is phase {value['ed_phase']};"
+             f" {value['slices']} slices; {dz:.2f} x {dy:.3f} x {dx:.3f} mm)"]
+    volumes = [f"{label} {value[key]:.1f} {unit}" for key, label, unit in
+               (("edv_ml", "EDV", "mL"), ("esv_ml", "ESV", "mL"), ("lvmi_g_m2", "LVMI", "g/m2"))
+               if value[key] is not None]
+    if value["ef"] is not None:
+        volumes.append(f"EF {100 * value['ef']:.0f} %")
+    if volumes:
+        lines.append("  " + ", ".join(volumes))
+    lines += [f"  ! {flag}: {WORDS[Flag(flag)]}" for flag in value["quality"]]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""How the command talks: exit codes, one line an error, progress where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from lvray import console
+from lvray.errors import (
+    CheckpointError,
+    EnvironmentFault,
+    KeyMismatch,
+    LvrayError,
+    Reason,
+    StudyRefused,
+    UseError,
+)
+from lvray.shards.listing import Source
+
+SOURCE = Source(3, "zip", "/data/1234567_20209_2_0.zip", "1234567_20209_2_0.zip")
+
+
+def _raiser(error: Exception) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (LvrayError("it failed"), 1), (UseError("it failed"), 2), (CheckpointError("it failed"), 2),
+    (KeyMismatch("it failed"), 2), (StudyRefused(Reason.NO_DICOM, "it failed"), 3),
+    (EnvironmentFault("it failed"), 4), (typer.BadParameter("it failed"), 2),
+])
+def test_each_error_has_its_exit_code_and_one_line(error: Exception, code: int,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(lambda: _raiser(error)) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("lvray: ")
+    assert "it failed" in err
+
+
+def test_an_unforeseen_error_tells_its_kind_alone(capsys: pytest.CaptureFixture[str],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ValueError("/data/1234567_20209_2_0.zip")
+    assert console.run(lambda: _raiser(error)) == 1
+    err = capsys.readouterr().err
+    assert "internal error (ValueError)" in err
+    assert "1234567" not in err
+    monkeypatch.setenv("LVRAY_DEBUG", "1")
+    console.run(lambda: _raiser(error))
+    err = capsys.readouterr().err
+    assert "tests/test_console.py:" in err
+    assert "1234567" not in err
+
+
+def test_debugging_tells_the_chain_of_errors_but_no_file_of_the_users(
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> int:
+        try:
+            return Path("/nowhere/1234567_20209_2_0.zip").stat().st_size
+        except OSError as e:
+            raise EnvironmentFault("cannot read SRC") from e
+
+    monkeypatch.setenv("LVRAY_DEBUG", "1")
+    assert console.run(fails) == 4
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == "lvray: cannot read SRC"
+    assert "FileNotFoundError" in err
+    assert "in fails" in err
+    assert "1234567" not in err
+
+
+def test_an_interrupted_command(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    assert console.run(lambda: app([], standalone_mode=False)) == console.INTERRUPTED
+    assert capsys.readouterr().err.strip() == "lvray: interrupted"
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)  # put back at the end
+    assert console.run(lambda: _raiser(BrokenPipeError())) == 0
+    sys.stdout.close()
+
+
+def test_progress_without_a_terminal_is_a_line_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("read") as tell:
+        for done in range(1, 101):
+            tell(done, 100, "1 refused")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [f"read: {n} of 100  1 refused" for n in range(10, 101, 10)]
+
+
+def test_training_lines_count_whole_epochs() -> None:
+    told: list[tuple[int, int, str]] = []
+    line = console.training(lambda *said: told.append(said))
+    line({"epoch": 3, "epochs": 4, "step": 1, "steps": 2, "loss": 0.5, "waiting": 0.25})
+    line({"epoch": 3, "epochs": 4, "loss": 0.4, "validation_loss": 0.6})
+    assert told == [(2, 4, "loss 0.500, 25% waiting for data"),
+                    (3, 4, "loss 0.400, validation 0.600, 25% waiting for data")]
+
+
+def test_a_study_is_named_by_position_and_keyed_hash_and_by_path_only_on_demand() -> None:
+    assert console.study_name(SOURCE, None, False) == "study 3"
+    hashed = console.study_name(SOURCE, b"a key for tests of names", False)
+    assert hashed.startswith("study 3 ")
+    assert "1234567" not in hashed
+    assert console.study_name(SOURCE, b"another key for tests of names", False) != hashed
+    assert console.study_name(SOURCE, None, True) == f"study 3 {SOURCE.uri}"
+
+
+def test_an_estimate_for_people_says_what_is_doubtful() -> None:
+    value = {"name": "study 1", "mass_g": None, "method": "contours", "ed_phase": 2, "slices": 3,
+             "spacing_mm": (10.0, 1.5, 1.25), "edv_ml": 100.0, "esv_ml": 40.0, "ef": 0.6, "lvmi_g_m2": None,
+             "quality": ["epicardium_absent"]}
+    first, volumes, flag = console.estimate_text(value).splitlines()
+    assert first == "study 1: no LV mass (contours; ED is phase 2; 3 slices; 10.00 x 1.500 x 1.250 mm)"
+    assert volumes == "  EDV 100.0 mL, ESV 40.0 mL, EF 60 %"
+    assert flag.startswith("  ! epicardium_absent: ")
+
+
+def test_json_is_one_line_and_holds_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    console.result({"a": 1}, True, str)
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        console.result({"a": float("nan")}, True, str)
