@@ -207,7 +207,7 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
             mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
             key: Key = None, max_rejects: MaxRejects = 0.1, show_paths: ShowPaths = False,
             as_json: Json = False) -> None:
-    """LV mass by a network, of named studies or of a cohort.
+    """LV mass by a network, of named studies or of a cohort. Raw grams: evaluate says by how much a network is off.
 
     Example: lvray predict study.zip --checkpoint demo-out/seg/best --json
     """
@@ -312,11 +312,9 @@ def link(file: Annotated[Path, typer.Argument(help="CSV or Parquet with a partic
     Example: lvray link estimates.parquet --key my.key --src ukb > linked.csv
     """
     from lvray.jobs.link import link as job
+    from lvray.shards.identity import load_key
 
-    secret = _key_if_given(key)
-    if secret is None:
-        raise UseError("linking needs the key of the hashes: --key FILE or LVRAY_KEY")
-    csv.writer(sys.stdout).writerows(job(file, src, secret))
+    csv.writer(sys.stdout).writerows(job(file, src, load_key(key, os.environ, None)))
 
 
 @app.command()

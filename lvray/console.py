@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
 from lvray.cmr.quality import WORDS, Flag
@@ -79,8 +79,8 @@ def progress(title: str) -> Iterator[Callable[..., None]]:
     """A bar on a terminal, a line every tenth elsewhere. Calls: (done, of, note)."""
     shown = 0
 
-    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-                  TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+                  TimeRemainingColumn(), TextColumn("left  {task.fields[note]}"),
                   console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None, note="")
 

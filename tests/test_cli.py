@@ -170,7 +170,7 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
 
 
 @pytest.mark.parametrize(("arguments", "code", "says"), [
-    (["measure", f"/nowhere/{EID}.zip"], 2, "study 1: a folder or a .zip is wanted, and there is none of that name"),
+    (["measure", f"/nowhere/{EID}.zip"], 2, "study 1 is not there, or is neither a folder nor a .zip"),
     (["measure", "STUDY", f"/nowhere/{EID}.zip"], 2, "unexpected extra argument"),
     (["measure", "STUDY", "--contours", "a", "--mask", "b"], 2, "give --contours or --mask, not both"),
     (["measure", "STUDY", "--mask", f"{EID}.nii.gz"], 2, "--mask: there is no file of that name"),
@@ -189,7 +189,7 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
     (["train", "smoke_seg", "--run", "r"], 2, "Missing option '--data'"),
     (["shards", "show", "absent"], 4, "cannot read the data set: No such file or directory"),
     (["shards", "show", "gopher://x"], 2, "lvray reads plain paths, file:// and s3://"),
-    (["link", "absent.csv", "--src", "STUDY"], 2, "--key FILE or LVRAY_KEY"),
+    (["link", "absent.csv", "--src", "STUDY", "--key", "absent.key"], 2, "--key: cannot read the key file"),
     (["tune", "paper_seg", "--trials", "9"], 2, "tune comes with a later version"),
     (["trian"], 2, "Did you mean 'train'?"),
     ([f"{EID}_20209_2_0.zip"], 2, "lvray: No such command (--help says more)"),

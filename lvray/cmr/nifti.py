@@ -41,7 +41,7 @@ def read_mask(file: Path, shape: tuple[int, int, int], affine: NDArray[np.float6
     except Exception as e:  # nibabel and gzip raise whatever the damaged bytes lead to
         raise StudyRefused(Reason.UNREADABLE_FILE, "the mask is not a NIfTI file that can be read") from e
     if mask.shape != shape:
-        raise StudyRefused(Reason.MASK_MISMATCH, f"the mask has {mask.shape} voxels (z, y, x), the study {shape}")
+        raise StudyRefused(Reason.MASK_MISMATCH, "the mask's grid is not the study's: another one's?")
     corners = np.array([(x, y, z, 1) for x in (0, shape[2]) for y in (0, shape[1]) for z in (0, shape[0])])
     if np.abs(corners @ (place - _ras(affine)).T).max() > SAME_PLACE_MM:
         raise StudyRefused(Reason.MASK_MISMATCH, "the mask lies elsewhere in space than the study: another study's?")

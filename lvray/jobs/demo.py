@@ -85,8 +85,10 @@ def _train(number: int, recipe: str, shards: str, run: Path) -> Run:
 def _predict_one(ukb: Path, shards: str, checkpoint: str) -> str:
     """The first holdout study, from its DICOM."""
     dataset = open_dataset(shards)
-    held_out = {dataset.index["study"][int(i)].as_py() for i in select(dataset, ["holdout"])}
+    held_out = {dataset.index["study"][i].as_py(): dataset.index["manual_g"][i].as_py()
+                for i in select(dataset, ["holdout"]).tolist()}
     source = next(s for s in list_studies(str(ukb)).studies if keyed(KEY, "study", s.name) in held_out)
     with open_study(source) as members:
         found = estimate.predict(read_cine(members), estimates.fetch(checkpoint))
-    return console.estimate_text({"name": console.study_name(source, KEY, False), **found.to_dict()})
+    return (console.estimate_text({"name": console.study_name(source, KEY, False), **found.to_dict()})
+            + f"\n  Its manual label: {held_out[keyed(KEY, 'study', source.name)]:.1f} g")
