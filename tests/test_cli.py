@@ -170,7 +170,7 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
 
 
 @pytest.mark.parametrize(("arguments", "code", "says"), [
-    (["measure", f"/nowhere/{EID}.zip"], 2, "study 1 is not there, or is neither a folder nor a .zip"),
+    (["measure", f"/nowhere/{EID}.zip"], 2, "study 1: not there, or neither a folder nor a .zip"),
     (["measure", "STUDY", f"/nowhere/{EID}.zip"], 2, "unexpected extra argument"),
     (["measure", "STUDY", "--contours", "a", "--mask", "b"], 2, "give --contours or --mask, not both"),
     (["measure", "STUDY", "--mask", f"{EID}.nii.gz"], 2, "--mask: there is no file of that name"),

@@ -78,7 +78,7 @@ def named(uri: str, position: int) -> Source:
         return Source(position, kind, uri, uri.rstrip("/").rsplit("/", 1)[-1])
     path = Path(uri.removeprefix("file://")).expanduser().resolve()
     if not (path.is_file() if kind == "zip" else path.is_dir()):
-        raise UseError(f"study {position} is not there, or is neither a folder nor a .zip")
+        raise UseError(f"study {position}: not there, or neither a folder nor a .zip")
     return Source(position, kind, str(path), path.name)
 
 
