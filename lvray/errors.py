@@ -36,6 +36,8 @@ class Reason(StrEnum):
     OUTLINES_DISAGREE = "outlines_disagree"
     MASK_MISMATCH = "mask_mismatch"
     NO_HEART = "no_heart"
+    TOO_LARGE = "too_large"
+    GAVE_UP = "gave_up"
     INTERNAL = "internal"
 
 

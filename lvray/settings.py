@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
+Above = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Box = tuple[Positive, Positive, Positive]
 
 
@@ -112,10 +114,48 @@ class Splits(Settings):
         return self
 
 
+class Quality(Settings):
+    """Thresholds of the flags (cmr/quality.py says each flag in words). Lengths in mm, shares 0 to 1."""
+
+    pitch_share: Share = 0.1
+    """A distance between slices may leave the median by this share."""
+    wide_pitch_mm: Above = 12.0
+    """Protocols take slices 6 to 10 mm apart."""
+    shift_mm: Above = 2.0
+    """A slice's origin may lie so far off the line of the others."""
+    stack_slices: tuple[Positive, Positive] = (7, 16)
+    """Fewest and most slices of a usual stack."""
+    pixel_mm: tuple[Above, Above] = (0.7, 2.5)
+    """Smallest and largest usual pixel."""
+    mass_slices: Positive = 6
+    """Slices that a mass should come from at least."""
+    mass_g: tuple[Above, Above] = (30.0, 400.0)
+    """Plausible masses."""
+    wall_share: Share = 0.5
+    """A slice's cavity border should touch wall along this share."""
+    cross_share: Share = 0.02
+    """Share of an endocardium that may lie outside its epicardium: experts' lines cross by a little."""
+    off_heart_mm: Above = 25.0
+    """Outlines further from the heart that the images show are another heart's: the finder is right to 10 mm."""
+    ed_swing: Share = 0.08
+    """The bright area should shrink by this share over the beat for ED to be sure."""
+    grey_levels: Positive = 32
+    """Grey levels that the middle 98 % of a slice's pixels should span."""
+    saturated_share: Share = 0.02
+    """Share of a slice's pixels that may stand at its greatest value."""
+
+
 class Tensorize(Settings):
+    """Everything that decides the rows of a data set, given the studies, what is known of them, and the key."""
+
+    phases: Literal["ed", "ed,es", "all"] = "ed"
+    """Phases kept: end diastole alone; end systole too; the whole beat."""
     mask_rule: Literal["polygon", "morphology"] = "polygon"
     """Filled polygons, or the authors' closing of the outline [C]."""
     splits: Splits = Splits()
+    quality: Quality = Quality()
+    study_seconds: Positive = 120
+    """A study that takes longer is refused: a damaged file can keep a decoder busy for ever."""
     group_rows: Positive = 16
     """Rows of a Parquet row group."""
     shard_mb: Positive = 128
