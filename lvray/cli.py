@@ -63,27 +63,32 @@ def phantom(out: Annotated[Path, typer.Option("--out", help="Folder for the zips
 
 @app.command()
 def tensorize(src: Annotated[str, typer.Argument(help="URI of a folder of zips, or of study folders.")],
-              dst: Annotated[str, typer.Argument(help="URI of the data set to make.")],
+              dst: Annotated[str, typer.Argument(help="URI of the data set to make, or to add to.")],
+              phases: Annotated[str | None, typer.Option(help="ed, or ed,es, or all: which are kept [ed].")] = None,
               labels: Annotated[str | None, typer.Option(help="Manual labels TSV [SRC/labels.tsv].")] = None,
               contours: Annotated[Path | None, typer.Option(help="Folder of text contours.")] = None,
               link: Annotated[Path | None, typer.Option(help="CSV: study name, contour folder.")] = None,
+              splits: Annotated[str | None, typer.Option(help="CSV: participant id, split; the rest by hash.")] = None,
               key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, as_json: Json = False) -> None:
-    """Turn DICOM studies into tensor shards.
+    """Turn DICOM studies into tensor shards. Again: nothing is read twice; what a killed run had done is kept.
 
     Example: lvray tensorize ukb shards --set splits.holdout=0.25
     """
-    from lvray.jobs.cluster import cluster
     from lvray.jobs.tensorize import tensorize as job
+    from lvray.shards.dataset import summary
     from lvray.shards.identity import load_key
 
-    settings = recipes.override(Tensorize(), sets or [])
+    asked = recipes.override(Tensorize(), [*(sets or []), *([f'phases="{phases}"'] if phases else [])])
     secret = load_key(key, os.environ, dst)
-    with cluster(), console.progress("tensorize") as tell:
-        made = job(src, dst, key=secret, settings=settings, labels=labels, contours=contours, link=link,
+    with console.progress("tensorize") as tell:
+        made = job(src, dst, key=secret, settings=asked, labels=labels, contours=contours, link=link, splits=splits,
                    progress=lambda done, of, refused: tell(done, of, f"{refused} refused"))
-    counts = {"studies": made.studies, "rows": made.index.rows, "refused": made.rejects.rows, **made.splits}
-    console.result(counts, as_json, lambda c: ", ".join(f"{n} {name}" for name, n in c.items()))
-    _refuse_many(made.rejects.rows, made.studies, max_rejects, "`lvray shards show` counts the reasons")
+    listed, counted = made.manifest, summary(dst)
+    said = {"studies": listed.studies, "rows": listed.index.rows, "refused": listed.rejects.rows, "read": made.read,
+            "absent": made.absent, "generation": listed.generation, "splits": listed.splits,
+            "reject_reasons": counted["reject_reasons"], "flags": counted["flags"]}
+    console.result(said, as_json, lambda s: console.tensorized_text(s, asked.quality))
+    _refuse_many(made.manifest.rejects.rows, made.manifest.studies, max_rejects, "the rejects table says why each")
 
 
 def _refuse_many(refused: int, studies: int, max_rejects: float, hint: str) -> None:
@@ -102,25 +107,9 @@ def shards_show(uri: str, sheet: Annotated[Path | None, typer.Option(help="Write
     from lvray.jobs.sheet import write_sheet
     from lvray.shards.dataset import summary
 
-    console.result(summary(uri), as_json, _summary_text)
+    console.result(summary(uri), as_json, console.summary_text)
     if sheet is not None:
         write_sheet(uri, sheet)
-
-
-def _summary_text(summary: dict[str, Any]) -> str:
-    lines = []
-    for name, value in summary.items():
-        if isinstance(value, dict):
-            lines += [f"{name}:", *(f"  {k}: {_counts(v)}" for k, v in value.items())] if value else [f"{name}: none"]
-        else:
-            lines.append(f"{name}: {value}")
-    return "\n".join(lines)
-
-
-def _counts(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in value.items())
 
 
 @shards.command("verify")
@@ -129,10 +118,14 @@ def shards_verify(uri: str) -> None:
 
     Example: lvray shards verify s3://bucket/shards
     """
-    from lvray.shards.dataset import verify
+    from lvray.shards.dataset import unlisted, verify
 
     found = verify(uri)
     print(f"{found.index.num_rows} rows in {len(found.manifest.shards)} shards are as the manifest lists them")
+    left = unlisted(found)
+    if left:
+        print(f"{len(left)} files beside them are in no manifest, as interrupted runs leave them; nobody reads them;"
+              " remove them while no tensorize runs")
 
 
 @app.command()
@@ -262,8 +255,8 @@ def _each(studies: list[str], key: bytes | None, show_paths: bool, as_json: bool
     for source in [named(uri, position) for position, uri in enumerate(studies, 1)]:
         name = console.study_name(source, key, show_paths)
         try:
-            with open_study(source) as members:
-                value = one(read_cine(members)).to_dict()
+            with open_study(source) as study:
+                value = one(read_cine(study.members)).to_dict()
             console.result({"study": source.position, "name": name, **value}, as_json, console.estimate_text)
         except StudyRefused as e:
             refused += 1

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from typer.exceptions import TyperException
 
-from lvray.cmr.quality import WORDS, Flag
+from lvray.cmr.quality import Flag, words
 from lvray.errors import LvrayError
+from lvray.settings import Quality
 from lvray.shards.identity import keyed
 from lvray.shards.listing import Source
 
@@ -75,24 +77,45 @@ def result(value: dict[str, Any], as_json: bool, text: Callable[[dict[str, Any]]
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, a line every tenth elsewhere. Calls: (done, of, note)."""
+def progress(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, a line every tenth elsewhere; both with the rate and the time left. Calls: (done, of, note).
+
+    The rate counts from the first call, so what an earlier run had done does not flatter it.
+    """
     shown = 0
+    first: tuple[int, float] | None = None
 
     with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                  TimeRemainingColumn(), TextColumn("left  {task.fields[note]}"),
-                  console=err, disable=not err.is_terminal) as bar:
+                  TextColumn("{task.fields[note]}"), console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None, note="")
 
         def tell(done: int, of: int, note: str = "") -> None:
-            nonlocal shown
-            bar.update(task, completed=done, total=of, note=note)
+            nonlocal shown, first
+            now = clock()
+            first = first or (done, now)
+            notes = ", ".join(n for n in (note, _pace(done - first[0], now - first[1], of - done)) if n)
+            bar.update(task, completed=done, total=of, note=notes)
             tenth = done * 10 // max(of, 1)
             if not err.is_terminal and tenth > shown:
                 shown = tenth
-                say(f"{title}: {done} of {of}{'  ' + note if note else ''}")
+                say(f"{title}: {done} of {of}{'  ' + notes if notes else ''}")
 
         yield tell
+
+
+def _pace(done: int, seconds: float, left: int) -> str:
+    """"2.1 a second, 38 s left"; nothing where there is no rate yet."""
+    if done < 1 or seconds <= 0:
+        return ""
+    rate = done / seconds
+    length, unit = (1, "a second") if rate >= 1 else (60, "a minute") if rate * 60 >= 1 else (3600, "an hour")
+    return f"{rate * length:.1f} {unit}" + (f", {_span(left / rate)} left" if left > 0 else "")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def training(tell: Callable[..., None]) -> Callable[[dict[str, float]], None]:
@@ -121,6 +144,40 @@ def study_name(source: Source, key: bytes | None, show_paths: bool) -> str:
     return " ".join(parts)
 
 
+def tensorized_text(said: dict[str, Any], quality: Quality) -> str:
+    """What tensorize did and what the data set holds now: counts first, then what is doubtful, in words."""
+    lines = [f"{said['studies']} studies: {said['rows']} rows ({_counts(said['splits'])}), {said['refused']} refused"]
+    if said["read"] < said["studies"]:
+        lines.append(f"{said['read']} read by this run; the others were there already")
+    if said["absent"]:
+        lines.append(f"{said['absent']} of the data set are not in SRC any more; their rows stay")
+    lines += [f"  refused {n}: {reason}" for reason, n in said["reject_reasons"].items()]
+    return "\n".join([*lines, *_flag_lines(said["flags"], quality)])
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """A data set, a line a fact; `flags` in words."""
+    lines = []
+    for name, value in summary.items():
+        if name == "flags":
+            lines += ["flags:", *_flag_lines(value, Quality.model_validate(summary["settings"]["quality"]))]
+        elif isinstance(value, dict) and name != "settings":
+            lines += [f"{name}:", *(f"  {k}: {_counts(v)}" for k, v in value.items())] if value else [f"{name}: none"]
+        else:
+            lines.append(f"{name}: {json.dumps(value) if name == 'settings' else value}")
+    return "\n".join(lines)
+
+
+def _flag_lines(flags: dict[str, int], quality: Quality) -> list[str]:
+    return [f"  flagged {n}: {flag}: {words(Flag(flag), quality)}" for flag, n in flags.items()]
+
+
+def _counts(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in value.items())
+
+
 def estimate_text(value: dict[str, Any]) -> str:
     """An estimate for people: grams first, then what they rest on, then what is doubtful, in words."""
     dz, dy, dx = value["spacing_mm"]
@@ -134,5 +191,5 @@ def estimate_text(value: dict[str, Any]) -> str:
         volumes.append(f"EF {100 * value['ef']:.0f} %")
     if volumes:
         lines.append("  " + ", ".join(volumes))
-    lines += [f"  ! {flag}: {WORDS[Flag(flag)]}" for flag in value["quality"]]
+    lines += [f"  ! {flag}: {words(Flag(flag))}" for flag in value["quality"]]
     return "\n".join(lines)

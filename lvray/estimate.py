@@ -111,19 +111,15 @@ def _measured(cine: Cine, method: Method, m: Measurement) -> Estimate:
     """A measurement, and whether it lies on the heart where the images show its motion."""
     moves = cine.phases > 1 and cine.complete(m.phase)
     flags = {Flag.OUTLINES_OFF_HEART} if moves and off_heart(m.mask, end_diastole(cine, m.phase)) else set()
-    return _estimate(cine, method, m.phase, m.slices, m.mass_g, m.flags | flags | _at_end(cine, m.slices),
+    return _estimate(cine, method, m.phase, m.slices, m.mass_g, m.flags | flags,
                      edv_ml=m.edv_ml, esv_ml=m.esv_ml, ef=m.ef, mask=m.mask)
-
-
-def _at_end(cine: Cine, slices: Collection[int]) -> set[Flag]:
-    return {Flag.MASK_AT_END} if {0, cine.slices - 1} & set(slices) else set()
 
 
 def _from_mask(cine: Cine, method: Method, phase: int, mask: NDArray[np.uint8], flags: Collection[Flag],
                network: dict[str, str] | None = None) -> Estimate:
     mass = grams(mask, cine.spacing)
     slices = [int(z) for z in np.flatnonzero(mask.any((1, 2)))]
-    return _estimate(cine, method, phase, slices, mass, {*flags, *mask_flags(mask, mass), *_at_end(cine, slices)},
+    return _estimate(cine, method, phase, slices, mass, {*flags, *mask_flags(mask, mass)},
                      edv_ml=cavity_ml(mask, cine.spacing), network=network, mask=mask)
 
 

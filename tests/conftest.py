@@ -1,4 +1,4 @@
-"""What every test may share: one small Ray cluster for the session, and the command in this process."""
+"""What every test may share: one small Ray cluster, one object store, and the command in this process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.weed import Weed
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,24 @@ def ray_cluster() -> Iterator[None]:
                  log_to_driver=False)
         yield
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """An S3 of this session's own. Its `environment()` is for whoever starts other processes."""
+    from tests.weed import Weed
+
+    store = Weed(tmp_path_factory.mktemp("weed"))
+    store.start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def s3(weed: Weed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a prefix of this test's own in `weed`; the AWS variables point there."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_MAX_ATTEMPTS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in weed.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://lvray/{tmp_path.name}"

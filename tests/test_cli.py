@@ -22,7 +22,8 @@ Lvray = Callable[..., Any]
 EID = "7654321"
 COMMANDS = {
     "phantom": ["--out", "--participants", "--seed", "--phases", "--slices", "--rows", "--columns"],
-    "tensorize": ["--labels", "--contours", "--link", "--key", "--max-rejects", "--set", "--json"],
+    "tensorize": ["--phases", "--labels", "--contours", "--link", "--splits", "--key", "--max-rejects", "--set",
+                  "--json"],
     "shards show": ["--sheet", "--json"],
     "shards verify": [],
     "train": ["--data", "--run", "--workers", "--set", "--json"],

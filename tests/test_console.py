@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from lvray import console
 from lvray.errors import (
@@ -91,13 +94,58 @@ def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
     sys.stdout.close()
 
 
+class Clock:
+    """Time that passes when told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_progress_without_a_terminal_is_a_line_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.progress("read") as tell:
-        for done in range(1, 101):
-            tell(done, 100, "1 refused")
+    clock = Clock()
+    with console.progress("read", clock) as tell:
+        for done in range(201):
+            tell(done, 200, "1 refused")
+            clock.now += 0.5
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [f"read: {n} of 100  1 refused" for n in range(10, 101, 10)]
+    lines = err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [f"read: {n} of 200" for n in range(20, 201, 20)]
+    assert lines[5] == "read: 120 of 200  1 refused, 2.0 a second, 40 s left"
+    assert lines[9] == "read: 200 of 200  1 refused, 2.0 a second"
+
+
+@pytest.mark.parametrize(("seconds", "pace"), [
+    (5.0, "2.0 a second, 45 s left"), (200.0, "3.0 a minute, 30 min left"), (7200.0, "5.0 an hour, 18.0 h left")])
+def test_the_pace_in_fitting_units(capsys: pytest.CaptureFixture[str], seconds: float, pace: str) -> None:
+    clock = Clock()
+    with console.progress("read", clock) as tell:
+        tell(0, 100)
+        clock.now = seconds
+        tell(10, 100)
+    assert capsys.readouterr().err == f"read: 10 of 100  {pace}\n"
+
+
+def test_what_an_earlier_run_had_done_does_not_count_as_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with console.progress("train", clock) as tell:
+        tell(80, 100)
+        clock.now = 10.0
+        tell(90, 100)
+    assert capsys.readouterr().err.splitlines() == ["train: 80 of 100", "train: 90 of 100  1.0 a second, 10 s left"]
+
+
+def test_progress_on_a_terminal_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, clock = io.StringIO(), Clock()
+    monkeypatch.setattr(console, "err", Console(file=screen, force_terminal=True, width=120))
+    with console.progress("read", clock) as tell:
+        tell(0, 100, "1 refused")
+        clock.now = 5.0
+        tell(10, 100, "1 refused")
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.getvalue())
+    assert "10/100 1 refused, 2.0 a second, 45 s left" in shown
 
 
 def test_training_lines_count_whole_epochs() -> None:
@@ -121,11 +169,12 @@ def test_a_study_is_named_by_position_and_keyed_hash_and_by_path_only_on_demand(
 def test_an_estimate_for_people_says_what_is_doubtful() -> None:
     value = {"name": "study 1", "mass_g": None, "method": "contours", "ed_phase": 2, "slices": 3,
              "spacing_mm": (10.0, 1.5, 1.25), "edv_ml": 100.0, "esv_ml": 40.0, "ef": 0.6, "lvmi_g_m2": None,
-             "quality": ["epicardium_absent"]}
-    first, volumes, flag = console.estimate_text(value).splitlines()
+             "quality": ["epicardium_absent", "wide_pitch"]}
+    first, volumes, flag, wide = console.estimate_text(value).splitlines()
     assert first == "study 1: no LV mass (contours; ED is phase 2; 3 slices; 10.00 x 1.500 x 1.250 mm)"
     assert volumes == "  EDV 100.0 mL, ESV 40.0 mL, EF 60 %"
     assert flag.startswith("  ! epicardium_absent: ")
+    assert wide == "  ! wide_pitch: slices more than 12 mm apart: is every second one missing?"
 
 
 def test_json_is_one_line_and_holds_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

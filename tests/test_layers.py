@@ -49,15 +49,16 @@ LAYERS = {
 
 MODULES = {
     "lvray": "cli console errors estimate recipes settings",
-    "lvray.cmr": "archive contours dicom ed geometry heart mass measure nifti phases pixels quality study",
+    "lvray.cmr": "archive codestream contours dicom ed file geometry header heart mass measure nifti phases pixels"
+                 " quality study",
     "lvray.cmr.phantom": "headers heart images outlines participant people scan signal torso ukb",
     "lvray.evidence": "agreement centering evaluation figures indices report table",
-    "lvray.jobs": "cluster demo estimates evaluate in_order link phantom predict real sheet step tensorize train"
+    "lvray.jobs": "cluster demo estimates evaluate guard in_order link phantom predict real sheet step tensorize train"
                   " worker",
     "lvray.nets": "augment box build checkpoint layers losses pieces predict regressor segmenter",
     "lvray.serving": "app model web",
-    "lvray.shards": "cells convert dataset folders identity labels listing manifest order read schema splits storage"
-                    " stream studies writer",
+    "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts read"
+                    " s3 schema seen splits standing storage stream studies writer",
 }
 """Every public module. A new one is added on purpose: here, and where it opens a package in the README's file tree."""
 

@@ -7,6 +7,7 @@ outline's own pixels by far more.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from lvray.errors import Reason, StudyRefused
 
 SUPERSAMPLE = 8
 """Sub-pixels along each side of a pixel."""
-SMOOTH_PX = 1.0
-"""An overlay ring is a staircase; its shares are smoothed so before they become a mask of whole pixels."""
+SMOOTH_PX, REACH_PX = 1.0, 4
+"""An overlay ring is a staircase; its shares are smoothed so before they become a mask of whole pixels, and no further
+than REACH_PX from the line."""
 OPEN_SHARE = 0.1
 """Of an overlay's line pixels, how many may have the same region on both sides, as those of an open line have."""
 SMALL_DISK_PX, LARGE_DISK_PX = 5, 30
@@ -88,36 +90,44 @@ def ring_outline(ring: NDArray[np.bool_]) -> Outline:
     """Thin closed outlines drawn in one plane [Y, X] to shares; an outline runs through the centres of its pixels.
 
     The outermost line bounds the epicardium, the line around the cavity the endocardium. One closed line alone is taken
-    for the epicardium, as at an apex.
+    for the epicardium, as at an apex. ValueError: an empty plane.
     StudyRefused: a line that is not closed.
     """
-    line = np.pad(ring, 1)
+    y, x = (slice(max(at.min() - REACH_PX, 0), at.max() + REACH_PX + 1) for at in np.nonzero(ring))
+    shares = np.zeros((2, *ring.shape), np.float32)
+    endo, shares[1, y, x] = _areas(np.pad(ring[y, x], 1))
+    if endo is None:
+        return Outline(None, shares[1])
+    shares[0, y, x] = endo
+    return Outline(shares[0], shares[1])
+
+
+def _areas(line: NDArray[np.bool_]) -> tuple[Shares | None, Shares]:
+    """Endocardium (None: one line alone) and epicardium of lines in a plane that is padded by 1; shares are not."""
     regions = label(~line, connectivity=1)
     outside = regions == regions[0, 0]
-    inside = [r for r in range(1, regions.max() + 1) if r != regions[0, 0]]
-    sides = sum(_beside(regions == r).astype(int) for r in range(1, regions.max() + 1))
+    inside = [regions == r for r in range(1, regions.max() + 1) if r != regions[0, 0]]
+    sides = np.sum([_beside(_beside(region)) for region in (outside, *inside)], 0)  # of a line of one or two pixels
     if (line & (sides < 2)).sum() > OPEN_SHARE * line.sum():
         raise StudyRefused(Reason.OUTLINES_DISAGREE, "an outline in the overlay is open")
     outer = line & _beside(outside)
     epi = _within(~outside & ~outer, outer)
     if len(inside) == 1:
-        return Outline(None, epi)
-    cavity = _cavity(regions, inside)
-    return Outline(_within(cavity, line & _beside(cavity)), epi)
+        return None, epi
+    cavity = _cavity(inside)
+    return _within(cavity, line & _beside(cavity)), epi
 
 
-def _cavity(regions: NDArray[np.int64], inside: list[int]) -> NDArray[np.bool_]:
+def _cavity(inside: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """The region that another one encloses; where outlines touch and none does, the one most like a disc."""
-    def enclosed(r: int) -> bool:
-        beyond = (label(regions != s, connectivity=2) for s in inside if s != r)
-        return any(pieces[regions == r][0] != pieces[0, 0] for pieces in beyond)
+    def enclosed(region: NDArray[np.bool_]) -> bool:
+        beyond = (label(~other, connectivity=2) for other in inside if other is not region)
+        return any(pieces[region][0] != pieces[0, 0] for pieces in beyond)
 
-    def disc_like(r: int) -> float:
-        region = regions == r
+    def disc_like(region: NDArray[np.bool_]) -> float:
         return float(region.sum() / (_beside(region) & ~region).sum())
 
-    cavity: NDArray[np.bool_] = regions == max([r for r in inside if enclosed(r)] or inside, key=disc_like)
-    return cavity
+    return max([r for r in inside if enclosed(r)] or inside, key=disc_like)
 
 
 def morphology_outline(ring: NDArray[np.bool_]) -> Outline:
@@ -187,10 +197,7 @@ def _within(region: NDArray[np.bool_], border: NDArray[np.bool_]) -> Shares:
 
 def _beside(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels in the region or with one of their 8 neighbours in it."""
-    near = np.zeros_like(region)
     pad = np.pad(region, 1)
-    rows, columns = region.shape
-    for y in range(3):
-        for x in range(3):
-            near |= pad[y:y + rows, x:x + columns]
+    tall = pad[:-2] | pad[1:-1] | pad[2:]
+    near: NDArray[np.bool_] = tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]
     return near

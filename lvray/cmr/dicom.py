@@ -6,38 +6,45 @@ Source of the attributes: DICOM PS3.3, C.7.6.2 (image plane), C.8.3 (MR), C.7.6.
 
 from __future__ import annotations
 
-import io
-import logging
 import math
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from lvray.cmr.archive import Member
+from lvray.cmr.file import (
+    MULTIFRAME_MR,
+    Facts,
+    inflated,
+    is_complete,
+    plain_is_complete,
+    reading,
+    sop_class,
+    unreadable,
+    up_to_pixels,
+)
+from lvray.cmr.header import CLASSIC_MR, MAX_TEXT, Header, read_header
 from lvray.errors import Reason, StudyRefused
 
-CLASSIC_MR = "1.2.840.10008.5.1.4.1.1.4"
-MULTIFRAME_MR = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
-"""Enhanced MR and Legacy Converted Enhanced MR. The SOP class decides: classic files can carry an empty
-Per-Frame Functional Groups Sequence."""
 FRAME_GROUPS = ("FrameContentSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
                 "PixelValueTransformationSequence", "CardiacSynchronizationSequence",
                 "UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
 """Functional groups that say what a frame shows; the last two hold what a legacy converter could not place, such as
 TriggerTime and the original InstanceNumber."""
 OVERLAY_GROUP = 0x6000
+OVERLAY = {0x3000: "OverlayData", 0x0015: "NumberOfFramesInOverlay", 0x0051: "ImageFrameOrigin"}
+"""What tells whether an overlay belongs to a frame."""
 PIXEL_MM = (0.2, 5.0)
 """Pixel sizes of a heart's picture (UK Biobank's are below 4 mm)."""
 FARTHEST_MM = 5000.0
 """No scanner is larger."""
-UNDEFINED_LENGTH, ITEM, LAST_ITEM = 0xFFFFFFFF, b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+MAX_SIDE = 4096
+"""Rows and columns of an MR image: real ones are below 1024."""
+MAX_FRAMES = 50_000
+"""Images of a study."""
 SQUARE = 0.1
 """Rows and columns are at right angles to this in the length of their cross product."""
 
@@ -80,85 +87,68 @@ class Frame:
     """Height in cm, weight in kg, sex."""
 
 
-def unreadable(member: Member) -> StudyRefused:
-    return StudyRefused(Reason.UNREADABLE_FILE, f"image {member.number} is damaged or cut short; copy it again")
-
-
 def read_frames(members: Iterable[Member]) -> list[Frame]:
     """The frames of every MR image among the files, in no meaningful order.
 
     Other DICOM objects and files that are not DICOM are left out. StudyRefused: no DICOM at all, a file named .dcm that
-    is none, or one that is cut short.
+    is none, one that is cut short or claims an absurd size.
     """
     frames: list[Frame] = []
     any_dicom = False
-    for member in members:
-        with quiet(), member.open() as f:
-            ds = _header(member, f)
-            any_dicom |= ds is not None
-            if ds is None or _sop_class(ds) not in (CLASSIC_MR, *MULTIFRAME_MR):
-                continue
-            try:
-                frames += _frames(ds, member)
-                complete = _is_complete(ds, member, f)
-            except Exception as e:  # pydicom raises whatever the damaged bytes lead to
-                raise unreadable(member) from e
-            if not complete:
-                raise unreadable(member)
+    with reading():
+        for member in members:
+            header = read_header(member.head)
+            found = _any_frames(member) if header is None else [_plain_frame(header, member)]
+            any_dicom |= found is not None
+            frames += found or ()
+            _refuse_many(len(frames))
     if not any_dicom:
         raise StudyRefused(Reason.NO_DICOM, "no DICOM file in the study; give the folder or zip that holds the images")
     return frames
 
 
-def _header(member: Member, f: BinaryIO) -> Dataset | None:
-    """A DICOM file up to its pixels, where `f` is left; None for a manifest, a note, a picture."""
-    start = f.read(132)
-    if len(start) < 132 and not start.strip(b"\0"):  # empty, or cut within the preamble
+def _plain_frame(header: Header, member: Member) -> Frame:
+    values = header.values
+    frame = _frame(values, values, _overlaid(*map(values.get, OVERLAY.values())), member, 0)
+    if not plain_is_complete(header, member):
         raise unreadable(member)
-    must_be_dicom = member.dicom_name or start[128:] == b"DICM"
-    if not must_be_dicom and start[1:2] != b"\0":  # no preamble, and no tag of a low group either
-        return None
-    f.seek(0)
-    try:
-        ds = pydicom.dcmread(f, stop_before_pixels=True, force=True)
-        if _sop_class(ds):
-            return ds
-    except Exception as e:  # pydicom raises whatever the damaged bytes lead to
-        if must_be_dicom:
+    return frame
+
+
+def _any_frames(member: Member) -> list[Frame] | None:
+    """The frames of any file, as pydicom reads it: none of another DICOM object, None where it is not DICOM."""
+    with member.open() as opened:
+        f = inflated(opened, member)
+        ds = up_to_pixels(f, member)
+        if ds is None or sop_class(ds) not in (CLASSIC_MR, *MULTIFRAME_MR):
+            return None if ds is None else []
+        try:
+            frames, complete = list(_frames(ds, member)), is_complete(ds, f)
+        except StudyRefused:
+            raise
+        except Exception as e:  # pydicom raises whatever the damaged bytes lead to
             raise unreadable(member) from e
-    if must_be_dicom:
+    if not complete:
         raise unreadable(member)
-    return None
+    return frames
 
 
-def _sop_class(ds: Dataset) -> str:
-    """A DICOMDIR has its class in the file meta information alone."""
-    return str(ds.get("SOPClassUID") or ds.file_meta.get("MediaStorageSOPClassUID", ""))
-
-
-def _is_complete(ds: Dataset, member: Member, f: BinaryIO) -> bool:
-    """Whether the pixels are there to the last byte (PS3.5, 7.1 and A.4). f stands where their element begins."""
-    if ds.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return True  # else to inflate it would have failed
-    implicit, little = ds.original_encoding
-    header = f.read(8 if implicit else 12)
-    length = int.from_bytes(header[-4:], "little" if little else "big")
-    if length == UNDEFINED_LENGTH:
-        while (item := f.read(8))[:4] == ITEM:
-            f.seek(int.from_bytes(item[4:], "little"), io.SEEK_CUR)
-        return item[:4] == LAST_ITEM and len(item) == 8
-    need = int(ds.Rows * ds.Columns * ds.BitsAllocated // 8 * (ds.get("NumberOfFrames") or 1))
-    return f.tell() + max(length, need) <= member.size
+def _refuse_many(frames: int) -> None:
+    if frames > MAX_FRAMES:
+        raise StudyRefused(Reason.TOO_LARGE, f"more than {MAX_FRAMES} MR images; give one study")
 
 
 def _frames(ds: Dataset, member: Member) -> Iterator[Frame]:
-    count = int(ds.NumberOfFrames) if _sop_class(ds) in MULTIFRAME_MR else 1
-    return (_frame(ds, facts_of(ds, index), member, index) for index in range(count))
+    count = int(ds.NumberOfFrames) if sop_class(ds) in MULTIFRAME_MR else 1
+    _refuse_many(count)
+    found = (ds.get((OVERLAY_GROUP, element)) for element in OVERLAY)
+    overlaid = _overlaid(*(None if e is None else e.value for e in found))
+    return (_frame(ds, facts_of(ds, index), overlaid, member, index) for index in range(count))
 
 
 def facts_of(ds: Dataset, index: int) -> Dataset:
     """The attributes of one frame: the functional groups flattened, or a classic image's own."""
-    if _sop_class(ds) not in MULTIFRAME_MR:
+    if sop_class(ds) not in MULTIFRAME_MR:
         return ds
     facts = Dataset()
     facts.InstanceNumber = index + 1
@@ -170,49 +160,63 @@ def facts_of(ds: Dataset, index: int) -> Dataset:
     return facts
 
 
-def _frame(ds: Dataset, facts: Dataset, member: Member, index: int) -> Frame:
+def _frame(ds: Facts, facts: Facts, overlaid: range, member: Member, index: int) -> Frame:
+    """ds: of the file; facts: of the frame; overlaid: numbers of the frames that its overlay belongs to."""
     place = _floats(facts.get("ImagePositionPatient"), 3)
     spacing = _floats(facts.get("PixelSpacing"), 2)
     temporal = _first(facts, "TemporalPositionIndex", "TemporalPositionIdentifier")
     height = _first(ds, "PatientSize")
+    patient, study = _text(ds, "PatientID"), _text(ds, "StudyInstanceUID")
     return Frame(
         member=member, index=index, instance=int(facts.get("InstanceNumber") or 0),
-        uid=str(ds.get("SOPInstanceUID", "")), series=str(ds.get("SeriesInstanceUID", "")),
-        series_number=int(ds.get("SeriesNumber") or 0), description=str(ds.get("SeriesDescription") or ""),
-        acquired=str(facts.get("FrameAcquisitionDateTime") or ds.get("AcquisitionDateTime")
-                     or f"{ds.get('AcquisitionDate') or ''}{ds.get('AcquisitionTime') or ds.get('ContentTime') or ''}"),
-        patient=_text(ds, "PatientID"), identity=(_text(ds, "PatientID"), _text(ds, "PatientName"),
-                                                  _text(ds, "PatientBirthDate"), _text(ds, "StudyInstanceUID")),
-        shape=(int(ds.Rows), int(ds.Columns)),
+        uid=_text(ds, "SOPInstanceUID"), series=_text(ds, "SeriesInstanceUID"),
+        series_number=int(ds.get("SeriesNumber") or 0), description=_text(ds, "SeriesDescription"),
+        acquired=_text(facts, "FrameAcquisitionDateTime") or _text(ds, "AcquisitionDateTime")
+        or _text(ds, "AcquisitionDate") + (_text(ds, "AcquisitionTime") or _text(ds, "ContentTime")),
+        patient=patient, identity=(patient, _text(ds, "PatientName"), _text(ds, "PatientBirthDate"), study),
+        shape=_shape(ds, member),
         position=(place[0], place[1], place[2]) if place and max(map(abs, place)) <= FARTHEST_MM else None,
         orientation=_orientation(facts.get("ImageOrientationPatient")),
         spacing=(spacing[0], spacing[1]) if spacing and PIXEL_MM[0] <= min(spacing) <= max(spacing) <= PIXEL_MM[1]
         else None,
         trigger=_first(facts, "TriggerTime", "NominalCardiacTriggerDelayTime"),
         interval=_first(facts, "NominalInterval", "RRIntervalTimeNominal"),
-        temporal_index=None if temporal is None else int(temporal), has_overlay=_has_overlay(ds, index),
-        person=(height * 100 if height else None, _first(ds, "PatientWeight"), ds.get("PatientSex") or None))
+        temporal_index=None if temporal is None else int(temporal), has_overlay=index + 1 in overlaid,
+        person=(height * 100 if height else None, _first(ds, "PatientWeight"), _text(ds, "PatientSex") or None))
 
 
-def _has_overlay(ds: Dataset, index: int) -> bool:
-    """Whether an overlay belongs to this frame (PS3.3, C.9.3: its frames start at ImageFrameOrigin)."""
-    found = {element: ds.get((OVERLAY_GROUP, element)) for element in (0x0015, 0x0051, 0x3000)}
-    count, origin = (int(e.value) if e is not None and e.value else 1 for e in (found[0x0015], found[0x0051]))
-    data = found[0x3000]
-    return data is not None and bool(data.value) and origin <= index + 1 < origin + count
+def _shape(ds: Facts, member: Member) -> tuple[int, int]:
+    """Rows and columns."""
+    rows, columns = int(ds.get("Rows")), int(ds.get("Columns"))
+    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
+        raise StudyRefused(Reason.UNREADABLE_FILE, f"image {member.number} claims {rows} x {columns} pixels;"
+                                                   " it is damaged: copy it again")
+    return rows, columns
 
 
-def _text(ds: Dataset, name: str) -> str:
-    return str(ds.get(name) or "").strip()
+def _overlaid(data: Any, count: Any, origin: Any) -> range:
+    """Numbers of the frames, from 1, that an overlay belongs to (PS3.3, C.9.3)."""
+    frames, first = int(count or 1), int(origin or 1)
+    return range(first, first + frames) if data else range(0)
 
 
-def _first(ds: Dataset, *names: str) -> float | None:
+def _text(facts: Facts, name: str) -> str:
+    text = str(facts.get(name) or "").strip()
+    if len(text) > MAX_TEXT:
+        raise ValueError(name)
+    return text
+
+
+def _first(facts: Facts, *names: str) -> float | None:
     """The first of these attributes that is a finite number."""
     for name in names:
+        value = facts.get(name)
+        if value is None:
+            continue
         with suppress(TypeError, ValueError):
-            value = float(ds.get(name))
-            if math.isfinite(value):
-                return value
+            number = float(value)
+            if math.isfinite(number):
+                return number
     return None
 
 
@@ -221,29 +225,14 @@ def _floats(value: Any, n: int) -> tuple[float, ...] | None:
     if value in (None, "") or isinstance(value, str | float) or len(value) != n:
         return None
     numbers = tuple(float(v) for v in value)
-    return numbers if all(math.isfinite(v) for v in numbers) else None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def _orientation(value: Any) -> tuple[float, ...] | None:
     """None also where rows and columns are not unit vectors at right angles."""
     axes = _floats(value, 6)
-    if axes is None or abs(np.linalg.norm(np.cross(axes[:3], axes[3:])) - 1) > SQUARE:
+    if axes is None:
         return None
-    return axes
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Real files break the standard in harmless ways (UID parts with leading zeros): no warning for each.
-
-    What is not harmless is raised; pydicom's own log would add a traceback to it.
-    """
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+    a, b, c, d, e, f = axes
+    cross = math.hypot(b * f - c * e, c * d - a * f, a * e - b * d)
+    return axes if abs(cross - 1) <= SQUARE else None

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from lvray.cmr.contours import Outline, crossing, morphology_outline, read_sunnybrook, ring_outline
 from lvray.cmr.mass import millilitres, wall_grams
 from lvray.cmr.pixels import overlay
-from lvray.cmr.quality import Flag, mask_flags
+from lvray.cmr.quality import DEFAULT, Flag, mask_flags
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
+from lvray.settings import Quality
 
-CROSS_FLAG, CROSS_REFUSE = 0.02, 0.10
+CROSS_REFUSE = 0.10
 """Share of an endocardium outside its epicardium: experts' lines cross by a little, another patient's by a lot."""
-ES_SLICES = 0.5
-"""ES is a phase with at least this share of ED's outlined slices: a stray outline is none."""
+PHASE_SLICES = 0.5
+"""A phase counts with at least this share of ED's outlined slices: a stray outline is none."""
 
 MaskRule = Literal["polygon", "morphology"]
 Outlines = Mapping[tuple[int, int], Outline]
@@ -32,18 +33,29 @@ Outlines = Mapping[tuple[int, int], Outline]
 class Measurement:
     """What outlines say about a heart.
 
-    mask: uint8 [Z, Y, X] at ED in the cine's own grid; mass_g is None where no epicardium is drawn at ED;
-    esv_ml and ef are None where only one phase is outlined. phase: of ED, from 0. slices: those outlined at ED, from 0.
+    masks: uint8 [Z, Y, X] in the cine's own grid, by phase from 0: of ED, and of every other phase that is outlined in
+    enough slices and fits together; where endocardia alone are drawn, as experts do at ES, it holds no myocardium.
+    phase: of ED; es_phase: the other one of `masks` with the smallest cavity, None (as esv_ml and ef) where there is
+    none. mass_g is None where no epicardium is drawn at ED. slices: those outlined at ED, from 0.
     """
 
-    mask: NDArray[np.uint8]
+    masks: Mapping[int, NDArray[np.uint8]]
     phase: int
+    es_phase: int | None
     slices: tuple[int, ...]
     mass_g: float | None
-    edv_ml: float | None
+    edv_ml: float
     esv_ml: float | None
-    ef: float | None
     flags: frozenset[Flag]
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """At ED."""
+        return self.masks[self.phase]
+
+    @property
+    def ef(self) -> float | None:
+        return None if self.esv_ml is None else (self.edv_ml - self.esv_ml) / self.edv_ml
 
 
 def overlay_outlines(cine: Cine, rule: MaskRule = "polygon") -> dict[tuple[int, int], Outline]:
@@ -70,7 +82,7 @@ def text_outlines(cine: Cine, folder: Path) -> dict[tuple[int, int], Outline]:
     return {at[n]: outline for n, outline in found.items()}
 
 
-def measure(cine: Cine, outlines: Outlines) -> Measurement:
+def measure(cine: Cine, outlines: Outlines, quality: Quality = DEFAULT) -> Measurement:
     """ED is the outlined phase with the larger cavity. StudyRefused: no outlines, or ones that do not fit together."""
     by_phase: dict[int, dict[int, Outline]] = defaultdict(dict)
     for (z, phase), outline in outlines.items():
@@ -81,26 +93,38 @@ def measure(cine: Cine, outlines: Outlines) -> Measurement:
         raise StudyRefused(Reason.NO_OUTLINES, "no endocardium is outlined in any image: neither ED nor wall is known")
     ed = max(cavities, key=lambda p: (cavities[p], -p))
     slices = by_phase[ed]
-    flags = set(_check_crossing(slices))
+    _refuse_crossing(slices)
+    kept = {p: by_phase[p] for p in sorted(by_phase) if p == ed or _counts(by_phase[p], len(slices))}
+    es = min(kept.keys() - {ed}, key=lambda p: (cavities[p], p), default=None)
+    mass = None
+    if any(o.epi is not None for o in slices.values()):
+        mass = wall_grams(sum(o.wall_px for o in slices.values()), cine.spacing)
+    masks = {p: _mask(drawn, cine.shape) for p, drawn in kept.items()}
+    flags = mask_flags(masks[ed], mass, quality)
     if any(o.epi is None for o in slices.values()):
         flags.add(Flag.EPICARDIUM_ABSENT)
-    walled = any(o.epi is not None for o in slices.values())
-    mass = wall_grams(sum(o.wall_px for o in slices.values()), cine.spacing) if walled else None
-    mask = np.zeros(cine.shape, np.uint8)
-    for z, outline in slices.items():
-        mask[z] = outline.labels(cine.shape[1:])
-    edv = cavities[ed]
-    esv = min((v for p, v in cavities.items() if p != ed and v > 0 and len(by_phase[p]) >= ES_SLICES * len(slices)),
-              default=None)
-    return Measurement(mask, ed, tuple(sorted(slices)), mass, edv, esv, None if esv is None else (edv - esv) / edv,
-                       frozenset(flags | (mask_flags(mask, mass) if walled else set())))
+    if any(crossing(o) > quality.cross_share for o in outlines.values()):
+        flags.add(Flag.OUTLINES_CROSS)
+    return Measurement(masks, ed, es, tuple(sorted(slices)), mass, cavities[ed], None if es is None else cavities[es],
+                       frozenset(flags))
 
 
-def _check_crossing(slices: Mapping[int, Outline]) -> set[Flag]:
-    shares = {z: crossing(o) for z, o in slices.items()}
-    worst = max(shares, key=lambda z: shares[z])
-    if shares[worst] > CROSS_REFUSE:
+def _refuse_crossing(slices: Mapping[int, Outline]) -> None:
+    worst = max(slices, key=lambda z: crossing(slices[z]))
+    if (share := crossing(slices[worst])) > CROSS_REFUSE:
         raise StudyRefused(Reason.OUTLINES_DISAGREE,
-                           f"slice {worst + 1}: {shares[worst]:.0%} of the endocardium lies outside the epicardium;"
+                           f"slice {worst + 1}: {share:.0%} of the endocardium lies outside the epicardium;"
                            " are these two patients' outlines?")
-    return {Flag.OUTLINES_CROSS} if shares[worst] > CROSS_FLAG else set()
+
+
+def _counts(slices: Mapping[int, Outline], ed_slices: int) -> bool:
+    """Whether a phase other than ED has a cavity, in enough slices, with outlines that fit together."""
+    return (len(slices) >= PHASE_SLICES * ed_slices and any(o.cavity_px > 0 for o in slices.values())
+            and all(crossing(o) <= CROSS_REFUSE for o in slices.values()))
+
+
+def _mask(slices: Mapping[int, Outline], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    mask = np.zeros(shape, np.uint8)
+    for z, outline in slices.items():
+        mask[z] = outline.labels(shape[1:])
+    return mask

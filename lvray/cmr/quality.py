@@ -1,20 +1,28 @@
-"""Flags: what a person should know before trusting a study's mass. Each says why in words."""
+"""Flags: what a person should know before trusting a study's mass. Each has its threshold in settings.Quality."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lvray.settings import Quality
+
+DEFAULT = Quality()
+
 
 class Flag(StrEnum):
-    """The values are stable: JSON, shards and reports hold them. WORDS explains each."""
+    """The values are stable: JSON, shards and reports hold them. `words` explains each."""
 
     SEVERAL_STACKS = "several_stacks"
+    SLICES_UNUSUAL = "slices_unusual"
     UNEVEN_PITCH = "uneven_pitch"
     WIDE_PITCH = "wide_pitch"
     SLICE_SHIFT = "slice_shift"
+    PIXEL_UNUSUAL = "pixel_unusual"
+    INTENSITY_ODD = "intensity_odd"
     FEW_SLICES = "few_slices"
     PHASES_INCOMPLETE = "phases_incomplete"
     PHASES_WITHOUT_TIMES = "phases_without_times"
@@ -37,62 +45,111 @@ class Flag(StrEnum):
     DEMO_WEIGHTS = "demo_weights"
 
 
-WORDS: dict[Flag, str] = {
+_WORDS: dict[Flag, str] = {
     Flag.SEVERAL_STACKS: "more than one short-axis stack; the fullest was taken",
-    Flag.UNEVEN_PITCH: "distances between slices differ by more than 10 %",
-    Flag.WIDE_PITCH: "slices more than 12 mm apart: is every second one missing?",
-    Flag.SLICE_SHIFT: "a slice lies more than 2 mm off the line of the others",
-    Flag.FEW_SLICES: "the mass comes from fewer than 6 slices",
+    Flag.SLICES_UNUSUAL: "fewer than {q.stack_slices[0]} or more than {q.stack_slices[1]} slices: are some missing,"
+                         " or some of another scan?",
+    Flag.UNEVEN_PITCH: "a distance between slices leaves the median by more than {q.pitch_share:.1%}",
+    Flag.WIDE_PITCH: "slices more than {q.wide_pitch_mm:g} mm apart: is every second one missing?",
+    Flag.SLICE_SHIFT: "a slice lies more than {q.shift_mm:g} mm off the line of the others",
+    Flag.PIXEL_UNUSUAL: "pixels smaller than {q.pixel_mm[0]:g} mm or larger than {q.pixel_mm[1]:g} mm",
+    Flag.INTENSITY_ODD: "a slice of fewer than {q.grey_levels} grey levels, or with more than {q.saturated_share:.1%}"
+                        " of its pixels at the greatest: empty or clipped?",
+    Flag.FEW_SLICES: "the mass comes from fewer than {q.mass_slices} slices",
     Flag.PHASES_INCOMPLETE: "some slices have fewer images than others",
     Flag.PHASES_WITHOUT_TIMES: "no TriggerTime: phases are ordered by number",
     Flag.SINGLE_PHASE: "a single phase, taken as end diastole",
-    Flag.ED_DOUBTFUL: "end diastole does not stand out in the images",
+    Flag.ED_DOUBTFUL: "end diastole does not stand out: the bright area shrinks by less than {q.ed_swing:.1%}"
+                      " over the beat",
     Flag.HEART_NOT_FOUND: "nothing moves like a heart; the middle of the image was taken",
     Flag.OUTLINES_ABSENT: "no outline in any image",
     Flag.OUTLINES_REFUSED: "outlines that do not fit together: not used",
-    Flag.OUTLINES_OFF_HEART: "outlines more than 25 mm off the heart as the images show it: another patient's?",
-    Flag.OUTLINES_CROSS: "the endocardium leaves the epicardium by more than 2 % of its area",
+    Flag.OUTLINES_OFF_HEART: "outlines more than {q.off_heart_mm:g} mm off the heart as the images show it:"
+                             " another patient's?",
+    Flag.OUTLINES_CROSS: "the endocardium leaves the epicardium by more than {q.cross_share:.1%} of its area",
     Flag.EPICARDIUM_ABSENT: "an end-diastolic slice with an endocardium alone: cavity without wall",
     Flag.MASK_GAPS: "a slice without myocardium between slices that have it",
     Flag.MASK_AT_BORDER: "the heart touches the border of the image or of the network's box",
     Flag.MASK_AT_END: "the heart reaches the first or last slice: part of it may lie beyond",
-    Flag.CAVITY_OUTSIDE_MYOCARDIUM: "most of a slice's cavity has no wall around it",
-    Flag.MASS_IMPLAUSIBLE: "the mass lies outside 30 to 400 g",
+    Flag.CAVITY_OUTSIDE_MYOCARDIUM: "a slice's cavity has wall along less than {q.wall_share:.1%} of its border",
+    Flag.MASS_IMPLAUSIBLE: "the mass lies outside {q.mass_g[0]:g} to {q.mass_g[1]:g} g",
     Flag.SPACING_OUTSIDE_TRAINING: "pixel size or pitch outside what the network was trained on",
     Flag.SLICES_OUTSIDE_TRAINING: "more or fewer slices than the network was trained on",
     Flag.MASS_OUTSIDE_TRAINING: "a mass outside what the network was trained on",
     Flag.DEMO_WEIGHTS: "weights of a smoke recipe, for show only",
 }
 
-FEW_SLICES = 6
-MASS_RANGE_G = (30.0, 400.0)
-WALL_SHARE = 0.5
-"""A slice's cavity border must touch wall along at least this share."""
+
+def words(flag: Flag, quality: Quality = DEFAULT) -> str:
+    """Why a flag is raised, with the threshold."""
+    return _WORDS[flag].format(q=quality)
 
 
-def mask_flags(mask: NDArray[np.uint8], grams: float | None) -> set[Flag]:
-    """What looks wrong about a mask [Z, Y, X] (0 background, 1 cavity, 2 myocardium) and its mass."""
+def stack_flags(gaps_mm: NDArray[np.float64], off_line_mm: float, pixel_mm: tuple[float, float],
+                quality: Quality = DEFAULT) -> set[Flag]:
+    """What looks wrong about how the slices lie: distances from each to the next, how far one lies off their line."""
+    flags: set[Flag] = set()
+    median = float(np.median(gaps_mm))
+    if not quality.stack_slices[0] <= len(gaps_mm) + 1 <= quality.stack_slices[1]:
+        flags.add(Flag.SLICES_UNUSUAL)
+    if np.abs(gaps_mm / median - 1).max() > quality.pitch_share:
+        flags.add(Flag.UNEVEN_PITCH)
+    if median > quality.wide_pitch_mm:
+        flags.add(Flag.WIDE_PITCH)
+    if off_line_mm > quality.shift_mm:
+        flags.add(Flag.SLICE_SHIFT)
+    if min(pixel_mm) < quality.pixel_mm[0] or max(pixel_mm) > quality.pixel_mm[1]:
+        flags.add(Flag.PIXEL_UNUSUAL)
+    return flags
+
+
+def image_flags(image: NDArray[Any], quality: Quality = DEFAULT) -> set[Flag]:
+    """What looks wrong about the pixels [Z, Y, X]: a slice that is constant, empty or clipped."""
+    return {Flag.INTENSITY_ODD} if any(_odd(plane, quality) for plane in image) else set()
+
+
+def _odd(plane: NDArray[Any], quality: Quality) -> bool:
+    """Grey levels are values that occur, whatever the rescale slope: those of the middle 98 % of the pixels count."""
+    values = np.sort(plane, axis=None)
+    middle = values[values.size // 100:values.size - values.size // 100]
+    levels = 1 + np.count_nonzero(np.diff(middle))
+    greatest = values.size - np.searchsorted(values, values[-1])
+    return bool(levels < quality.grey_levels or greatest > quality.saturated_share * values.size)
+
+
+def mask_flags(mask: NDArray[np.uint8], grams: float | None, quality: Quality = DEFAULT) -> set[Flag]:
+    """What looks wrong about a mask [Z, Y, X] (0 background, 1 cavity, 2 myocardium) and its mass.
+
+    grams: None where no wall is drawn; then only where the heart lies counts.
+    """
+    flags: set[Flag] = set()
+    if any((mask[:, edge] > 0).any() for edge in (0, -1)) or any((mask[:, :, edge] > 0).any() for edge in (0, -1)):
+        flags.add(Flag.MASK_AT_BORDER)
+    if mask[0].any() or mask[-1].any():
+        flags.add(Flag.MASK_AT_END)
+    return flags if grams is None else flags | _wall_flags(mask, grams, quality)
+
+
+def _wall_flags(mask: NDArray[np.uint8], grams: float, quality: Quality) -> set[Flag]:
     flags: set[Flag] = set()
     has = np.flatnonzero((mask == 2).any((1, 2)))
-    if len(has) < FEW_SLICES:
+    if len(has) < quality.mass_slices:
         flags.add(Flag.FEW_SLICES)
     if len(has) and len(has) != has[-1] - has[0] + 1:
         flags.add(Flag.MASK_GAPS)
-    if any((mask[:, edge] > 0).any() for edge in (0, -1)) or any((mask[:, :, edge] > 0).any() for edge in (0, -1)):
-        flags.add(Flag.MASK_AT_BORDER)
-    if any(_open_share(plane) > 1 - WALL_SHARE for plane in mask if (plane == 1).any()):
+    if any(_wall_share(plane) < quality.wall_share for plane in mask if (plane == 1).any()):
         flags.add(Flag.CAVITY_OUTSIDE_MYOCARDIUM)
-    if grams is not None and not MASS_RANGE_G[0] <= grams <= MASS_RANGE_G[1]:
+    if not quality.mass_g[0] <= grams <= quality.mass_g[1]:
         flags.add(Flag.MASS_IMPLAUSIBLE)
     return flags
 
 
-def _open_share(plane: NDArray[np.uint8]) -> float:
-    """Share of the cavity's border pixels, just outside it, that are background. plane [Y, X]."""
+def _wall_share(plane: NDArray[np.uint8]) -> float:
+    """Share of the cavity's border pixels, just outside it, that are wall. plane [Y, X]."""
     cavity = np.pad(plane == 1, 1)
     ring = np.zeros_like(cavity)
     for axis in (0, 1):
         for step in (1, -1):
             ring |= np.roll(cavity, step, axis)
     ring &= ~cavity
-    return float((np.pad(plane, 1)[ring] == 0).mean())
+    return float((np.pad(plane, 1)[ring] == 2).mean())

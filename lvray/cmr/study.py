@@ -19,8 +19,9 @@ from lvray.cmr.dicom import Frame, read_frames
 from lvray.cmr.geometry import TOWARD_BASE, Volume, toward_base
 from lvray.cmr.phases import align, by_age, nearest, order
 from lvray.cmr.pixels import pixels
-from lvray.cmr.quality import Flag
+from lvray.cmr.quality import DEFAULT, Flag, stack_flags
 from lvray.errors import Reason, StudyRefused
+from lvray.settings import Quality
 
 SAME_ORIENTATION = 0.01
 """Direction cosines of one stack differ by less (real ones by 1e-6; 0.01 is half a degree)."""
@@ -29,13 +30,7 @@ SAME_SPACING = 1e-3
 SAME_SLICE_MM = 1.0
 """Images nearer than this along the normal lie in one slice."""
 GAP_RATIO = 1.5
-"""A gap of more than so many times the smallest means a missing slice."""
-WIDE_MM = 12.0
-"""Protocols take slices 6 to 10 mm apart."""
-UNEVEN = 0.1
-"""Gaps that leave the median by a larger share are flagged."""
-SHIFT_MM = 2.0
-"""Slices whose origins leave the common straight line by more are flagged."""
+"""A gap of more than so many times the smallest means a slice that is missing, or one too many."""
 SHORT_AXIS_COSINE = 0.64
 """Without a telling description a stack must lie within 50 degrees of the usual short axis; axial, sagittal and
 coronal planes are 54.7 degrees away."""
@@ -118,7 +113,7 @@ class Cine:
         return next(f for row in self.frames for f in row if f is not None)
 
 
-def read_cine(members: Iterable[Member]) -> Cine:
+def read_cine(members: Iterable[Member], quality: Quality = DEFAULT) -> Cine:
     """The short-axis cine of a study. StudyRefused, with the reason, when there is none that can be trusted."""
     frames = sorted(read_frames(members), key=by_age)
     if any(len(set(values) - {""}) > 1 for values in zip(*(f.identity for f in frames), strict=True)):
@@ -129,33 +124,40 @@ def read_cine(members: Iterable[Member]) -> Cine:
     stack = max(stacks, key=lambda s: (len(s), s[0].series_number))
     _refuse_unplaced(frames, stack)
     along = _along(stack)
-    flags = {Flag.SEVERAL_STACKS} if sum(len(_split_slices(s, _along(s))) > 2 for s in stacks) > 1 else set()
+    several = len(stacks) > 1 and sum(len(_split_slices(s, _along(s))) > 2 for s in stacks) > 1
+    flags = {Flag.SEVERAL_STACKS} if several else set()
     plain = [f for f in stack if not OUTLINES_NAME.search(f.description)]
     slices = [_one_acquisition(s) for s in _split_slices(plain or stack, along)]
     if len(slices) < 2:
         raise StudyRefused(Reason.SINGLE_SLICE, "the short axis has a single slice; mass needs the whole stack")
     ordered = [order(s, flags) for s in slices]
     cells = align(ordered, flags)
-    spacing, affine = _geometry([row[0] for row in ordered], along, flags)
+    spacing, affine = _geometry([row[0] for row in ordered], along, flags, quality)
     return Cine(cells, _outlined(stack, cells, along), spacing, affine, tuple(sorted(flags)), frames[0].patient)
 
 
 def _stacks(frames: Iterable[Frame]) -> list[list[Frame]]:
     """Frames of one orientation and matrix, together."""
     stacks: list[list[Frame]] = []
+    stack_of: dict[tuple[tuple[int, int], tuple[float, ...]], list[Frame]] = {}
     for f in frames:
         if f.orientation is None or f.position is None:
             continue
-        for s in stacks:
-            first = s[0]
-            assert first.orientation is not None
-            differ = np.abs(np.subtract(first.orientation, f.orientation)).max()
-            if first.shape == f.shape and differ < SAME_ORIENTATION:
-                s.append(f)
-                break
-        else:
-            stacks.append([f])
+        key = f.shape, f.orientation
+        if key not in stack_of:
+            alike = next((s for s in stacks if _alike(s[0], f)), None)
+            if alike is None:
+                stacks.append(alike := [])
+            stack_of[key] = alike
+        stack_of[key].append(f)
     return stacks
+
+
+def _alike(first: Frame, frame: Frame) -> bool:
+    assert first.orientation is not None
+    assert frame.orientation is not None
+    differ = np.abs(np.subtract(first.orientation, frame.orientation)).max()
+    return bool(first.shape == frame.shape and differ < SAME_ORIENTATION)
 
 
 def normal(stack: Sequence[Frame]) -> NDArray[np.float64]:
@@ -182,8 +184,13 @@ def _refuse_unplaced(frames: Iterable[Frame], stack: Sequence[Frame]) -> None:
 
 
 def _along(stack: Sequence[Frame]) -> Along:
-    n = normal(stack)
-    return lambda frame: float(n @ np.array(frame.position))
+    x, y, z = normal(stack).tolist()
+
+    def along(frame: Frame) -> float:
+        assert frame.position is not None
+        return float(x * frame.position[0] + y * frame.position[1] + z * frame.position[2])
+
+    return along
 
 
 def _split_slices(stack: Iterable[Frame], along: Along) -> list[list[Frame]]:
@@ -215,8 +222,8 @@ def _one_acquisition(frames: Sequence[Frame]) -> list[Frame]:
                key=lambda r: (r[0].series_number, max(f.acquired for f in r)))
 
 
-def _geometry(slices: Sequence[Frame], along: Along,
-              flags: set[Flag]) -> tuple[tuple[float, float, float], NDArray[np.float64]]:
+def _geometry(slices: Sequence[Frame], along: Along, flags: set[Flag],
+              quality: Quality) -> tuple[tuple[float, float, float], NDArray[np.float64]]:
     """Pitch along the normal, in-plane spacing and affine; one frame a slice, base to apex."""
     first = slices[0]
     for f in slices:
@@ -226,20 +233,15 @@ def _geometry(slices: Sequence[Frame], along: Along,
     assert first.spacing is not None
     assert first.orientation is not None
     gaps = -np.diff([along(f) for f in slices])
-    median = float(np.median(gaps))
     if gaps.max() > GAP_RATIO * gaps.min():
-        at = int(gaps.argmax())
-        raise StudyRefused(Reason.MISSING_SLICE, f"a slice is missing: {gaps[at]:.1f} mm between slices {at + 1} and"
-                                                 f" {at + 2} where others are {gaps.min():.1f} mm apart")
-    if median > WIDE_MM:
-        flags.add(Flag.WIDE_PITCH)
-    if np.abs(gaps / median - 1).max() > UNEVEN:
-        flags.add(Flag.UNEVEN_PITCH)
+        wide, narrow = int(gaps.argmax()) + 1, int(gaps.argmin()) + 1
+        raise StudyRefused(Reason.MISSING_SLICE, f"a slice is missing, or one is too many: {gaps.max():.1f} mm between"
+                                                 f" slices {wide} and {wide + 1}, {gaps.min():.1f} mm between slices"
+                                                 f" {narrow} and {narrow + 1}")
     positions = np.array([f.position for f in slices])
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     line = positions[0] + np.arange(len(slices))[:, None] * step
-    if np.abs(positions - line).max() > SHIFT_MM:
-        flags.add(Flag.SLICE_SHIFT)
+    flags |= stack_flags(gaps, float(np.abs(positions - line).max()), first.spacing, quality)
     dy, dx = first.spacing
     along_y, along_x = np.array(first.orientation[3:]) * dy, np.array(first.orientation[:3]) * dx
     affine = np.eye(4)
@@ -247,22 +249,23 @@ def _geometry(slices: Sequence[Frame], along: Along,
     return (float(gaps.mean()), dy, dx), affine
 
 
-def _outlined(stack: Iterable[Frame], cells: Sequence[Sequence[Frame | None]],
+def _outlined(stack: Sequence[Frame], cells: Sequence[Sequence[Frame | None]],
               along: Along) -> dict[tuple[int, int], Frame]:
     """Frames with an overlay, by the slice and phase they belong to; of two in one place the later series counts.
 
     StudyRefused: the outlines' series has a slice that the cine lacks.
     """
     places = np.array([along(next(f for f in row if f)) for row in cells])
-    found: dict[tuple[int, int], Frame] = {}
+    off = np.abs(np.array([along(f) for f in stack])[:, None] - places)
+    if off.min(1).max() > SAME_SLICE_MM:
+        raise StudyRefused(Reason.MISSING_SLICE, "a slice is missing: the outlines' series has one more")
     by_series: dict[tuple[int, str], list[Frame]] = defaultdict(list)
-    for f in stack:
-        z = int(np.abs(places - along(f)).argmin())
-        if abs(places[z] - along(f)) > SAME_SLICE_MM:
-            raise StudyRefused(Reason.MISSING_SLICE, "a slice is missing: the outlines' series has one more")
+    for f, z in zip(stack, off.argmin(1).tolist(), strict=True):
         by_series[z, f.series].append(f)
+    found: dict[tuple[int, int], Frame] = {}
     for (z, _), frames in by_series.items():
-        for rank, f in enumerate(order(frames, set())):
+        ordered = order(frames, set()) if any(f.has_overlay for f in frames) else []
+        for rank, f in enumerate(ordered):
             if f.has_overlay:
                 found[z, nearest(f, rank, cells[z])] = f
     return found

@@ -45,7 +45,7 @@ def demo(out: Path, participants: int, samples: Path | None) -> None:
         console.say("2/6  DICOM to tensor shards")
         with console.progress("tensorize") as tell:
             made = tensorize(str(ukb), shards, key=KEY, settings=SETTINGS,
-                             progress=lambda done, of, refused: tell(done, of, f"{refused} refused"))
+                             progress=lambda done, of, refused: tell(done, of, f"{refused} refused")).manifest
         console.say(f"     {made.studies} studies: {made.index.rows} rows, {made.rejects.rows} refused; "
                     + ", ".join(f"{n} {split}" for split, n in sorted(made.splits.items())))
         runs = [_train(3, "smoke_seg", shards, out / "seg"), _train(4, "smoke_reg", shards, out / "reg")]
@@ -88,7 +88,7 @@ def _predict_one(ukb: Path, shards: str, checkpoint: str) -> str:
     held_out = {dataset.index["study"][i].as_py(): dataset.index["manual_g"][i].as_py()
                 for i in select(dataset, ["holdout"]).tolist()}
     source = next(s for s in list_studies(str(ukb)).studies if keyed(KEY, "study", s.name) in held_out)
-    with open_study(source) as members:
-        found = estimate.predict(read_cine(members), estimates.fetch(checkpoint))
+    with open_study(source) as study:
+        found = estimate.predict(read_cine(study.members), estimates.fetch(checkpoint))
     return (console.estimate_text({"name": console.study_name(source, KEY, False), **found.to_dict()})
             + f"\n  Its manual label: {held_out[keyed(KEY, 'study', source.name)]:.1f} g")

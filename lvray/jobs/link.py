@@ -60,7 +60,7 @@ def _participant(source: Source) -> str | None:
     if named:
         return named[0]
     try:
-        with open_study(source) as members:
-            return read_cine(members).patient or source.name
+        with open_study(source) as study:
+            return read_cine(study.members).patient or source.name
     except StudyRefused:
         return None

@@ -81,8 +81,8 @@ def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes,
 def _predict(source: Source, context: Context) -> dict[str, Any] | Reject:
     study = keyed(context.key, "study", source.name)
     try:
-        with open_study(source) as members:
-            cine = read_cine(members)
+        with open_study(source) as opened:
+            cine = read_cine(opened.members)
             estimate = predict_study(cine, fetched(context.checkpoint)).to_dict()
     except StudyRefused as e:
         return Reject(study, source.position, str(e.reason), e.detail, None)

@@ -14,7 +14,7 @@ from lvray.cmr.mass import grams
 from lvray.cmr.measure import measure, text_outlines
 from lvray.cmr.study import read_cine
 from lvray.jobs.estimates import fetch
-from lvray.jobs.tensorize import linked
+from lvray.shards.given import read_link
 
 
 def dice_lines(samples: Path, checkpoint: str) -> Iterator[str]:
@@ -23,7 +23,7 @@ def dice_lines(samples: Path, checkpoint: str) -> Iterator[str]:
     samples: dicom/STUDY, contours/FOLDER and link.csv (study, folder), as in the Sunnybrook Cardiac Data.
     """
     predictor = fetch(checkpoint)
-    for name, folder in linked(samples / "contours", samples / "link.csv").items():
+    for name, folder in read_link(samples / "contours", samples / "link.csv").items():
         cine = read_cine(folder_members(samples / "dicom" / name))
         expert = measure(cine, text_outlines(cine, folder))
         if expert.mass_g is None:

@@ -1,57 +1,218 @@
-"""The tensorize job: a listing of studies to a data set of shards, one Ray task a study."""
+"""The tensorize job: a listing of studies to a data set, one Ray task a study. It may be killed at any time.
+
+    DST/work/           a part for each study that is done, until a manifest lists it (shards/parts.py)
+    DST/*.parquet       shards, index and rejects, named by their content and written once
+    DST/manifest-*.json commits them (shards/manifest.py)
+    DST/seen.parquet    a hint for the next run (shards/seen.py)
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+import lvray
 from lvray import console
-from lvray.errors import UseError
-from lvray.jobs.in_order import in_order
+from lvray.errors import EnvironmentFault, Reason, StudyRefused, UseError
+from lvray.jobs.cluster import cluster
+from lvray.jobs.guard import bounded
+from lvray.jobs.in_order import RETRIES, in_order
 from lvray.settings import Tensorize
-from lvray.shards import manifest, storage
-from lvray.shards.convert import Context, convert
-from lvray.shards.identity import fingerprint
-from lvray.shards.labels import read_labels
-from lvray.shards.listing import Source, bare, check_apart, list_studies
+from lvray.shards import given, manifest, parts, seen, storage, writer
+from lvray.shards.convert import Context, convert, reject
+from lvray.shards.dataset import Dataset, open_dataset, rejects
+from lvray.shards.identity import fingerprint, keyed
+from lvray.shards.labels import Label, read_labels
+from lvray.shards.listing import Source, check_apart, list_studies
 from lvray.shards.manifest import Manifest
-from lvray.shards.schema import Reject
-from lvray.shards.writer import write
+from lvray.shards.parts import NOTE, Overtaken
+from lvray.shards.schema import VERSION, Reject
+from lvray.shards.standing import known_studies, plan, settle
+from lvray.shards.studies import open_study
+
+OVERTAKEN_TIMES = 10
+"""Runs at once into one place that may publish before this one."""
+TOGETHER = 512
+"""Notes of rows kept as tables of this many lines, not one by one."""
 
 Progress = Callable[[int, int, int], None]
 """(studies done, of how many, refused so far)."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """manifest: of the data set as it stands now. read: studies read by this run; refused: those refused of them.
+
+    absent: studies of the data set that SRC does not have (any more); their rows stay.
+    """
+
+    manifest: Manifest
+    read: int
+    refused: int
+    absent: int
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A study to be read. part: what its outcome is called; staged: an earlier run has set one aside."""
+
+    source: Source
+    part: str
+    staged: bool
+
+
 def tensorize(src: str, dst: str, *, key: bytes, settings: Tensorize, labels: str | None = None,
-              contours: Path | None = None, link: Path | None = None,
-              progress: Progress = lambda done, of, refused: None) -> Manifest:
-    """Read every study under `src` and publish the data set at `dst`; Ray must be running.
+              contours: Path | None = None, link: Path | None = None, splits: str | None = None,
+              progress: Progress = lambda done, of, refused: None) -> Outcome:
+    """Read every study under `src` that the data set at `dst` does not have yet, and publish it; starts Ray if need be.
 
     labels: URI of the TSV, `src`/labels.tsv where that exists. contours, link: a folder of text contours and the CSV
-    (study name, contour folder) that says whose they are. UseError, EnvironmentFault: before any work starts, or where
-    another data set stands at `dst`. Refused studies are in the manifest's rejects table.
+    (study name, contour folder) that says whose they are. splits: URI of a CSV (participant id, split); who is not
+    listed is placed by hash. UseError, EnvironmentFault: before any work starts, or where rows of `dst` are of other
+    settings, images, labels or contours. Refused studies are in the rejects table.
     """
     check_apart(src, dst, "DST")
-    listing = list_studies(src)
+    dst = storage.absolute(dst)
+    studies = list_studies(src).studies
     storage.preflight(dst, write=True, what="DST")
-    _check_standing(dst, key)
-    context = Context(key, settings, _labels(src, labels), _contours(contours, link, listing.studies))
-    outcomes = _outcomes(listing.studies, context, progress)
-    return write(dst, outcomes, studies=len(listing.studies), key=fingerprint(key), settings=settings)
+    listed = given.read_splits(splits) if splits is not None else {}
+    context = Context(key, settings, given.hashed(key, _labels(src, labels), listed,
+                                                  _contours(contours, link, studies)))
+    with ExitStack() as stack:
+        for _ in range(OVERTAKEN_TIMES):
+            try:
+                return _attempt(studies, dst, context, lambda: stack.enter_context(cluster()), progress)
+            except Overtaken:
+                continue
+    raise Overtaken("others keep publishing to the same DST; let one run finish")
 
 
-def _check_standing(dst: str, key: bytes) -> None:
-    where = storage.join(dst, manifest.NAME)
-    if storage.exists(where, manifest.NAME):
-        standing = manifest.from_json(storage.read_bytes(where, manifest.NAME))
-        manifest.check_key(standing, fingerprint(key))
+def _attempt(studies: list[Source], dst: str, context: Context, start_ray: Callable[[], None],
+             progress: Progress) -> Outcome:
+    """One generation. Overtaken: another run published first."""
+    standing = _standing(dst, context)
+    known = known_studies(standing) if standing else {}
+    planned = plan(studies, context, known, seen.read(dst) if standing else {})
+    new = list(planned.new)
+    if new or planned.doubtful:
+        start_ray()
+    if planned.doubtful:
+        checksums = in_order(_checksum, planned.doubtful, context.key)
+        new += settle(zip(planned.doubtful, checksums, strict=True), context, known)
+        new.sort(key=lambda source: source.position)
+    if standing and not new:
+        made, refused = standing.manifest, 0
+    else:
+        made, refused = _generation(new, dst, context, standing, planned.versions, progress)
+    seen.write(dst, planned.versions)
+    storage.delete_tree(storage.join(dst, parts.FOLDER), "the parts")
+    return Outcome(made, len(new), refused, planned.absent)
 
 
-def _labels(src: str, labels: str | None) -> Mapping[str, Any]:
+def _generation(new: list[Source], dst: str, context: Context, standing: Dataset | None, versions: dict[str, str],
+                progress: Progress) -> tuple[Manifest, int]:
+    """Read the new studies and publish a manifest that lists them too -> it, and how many of them were refused."""
+    made_with = f"{VERSION} {lvray.__version__} {context.settings.model_dump_json()}"
+    work = storage.join(dst, f"{parts.FOLDER}/{keyed(context.key, 'work', made_with)[:12]}")
+    notes, refused = _read(list(_todo(new, work, context.key, versions)), work, context, progress)
+    again = {keyed(context.key, "study", source.name) for source in new}
+    kept = [r for r in _refused(standing) if r.study not in again]
+    rows = standing.index.num_rows if standing else 0
+    made = writer.write(dst, work, notes, [*kept, *refused], studies=rows + len(kept) + len(new),
+                        key=fingerprint(context.key), settings=context.settings, standing=standing,
+                        do=lambda orders: in_order(_shard, orders, None))
+    if not manifest.publish(dst, made):
+        raise Overtaken("another run published to the same place first")
+    return made, len(refused)
+
+
+def _read(todo: list[Todo], work: str, context: Context, progress: Progress) -> tuple[pa.Table, list[Reject]]:
+    """The notes (parts.NOTE) and rejects of every study, in the order given."""
+    together, single = [NOTE.empty_table()], []
+    refused: list[Reject] = []
+
+    def given_up(item: Todo) -> Reject:
+        detail = f"its reader died {RETRIES + 1} times, or took more than {context.settings.study_seconds} s"
+        return reject(item.source, context, Reason.GAVE_UP, detail, None)
+
+    for done, outcome in enumerate(in_order(_study, todo, (work, context), given_up), 1):
+        if isinstance(outcome, Reject):
+            refused.append(outcome)
+        else:
+            single.append(outcome)
+        if len(single) == TOGETHER or done == len(todo):
+            together.append(pa.concat_tables([*single, NOTE.empty_table()]).combine_chunks())
+            single.clear()
+        progress(done, len(todo), len(refused))
+    return pa.concat_tables(together), refused
+
+
+def _study(item: Todo, shared: tuple[str, Context]) -> pa.Table | Reject:
+    """In a Ray task: a study's note, or its reject; from an earlier run's part where there is one."""
+    work, context = shared
+    try:
+        if item.staged and (found := _recalled(item, work, context)) is not None:
+            return found
+        with bounded(context.settings.study_seconds):
+            return parts.stage(work, item.part, convert(item.source, context))
+    except EnvironmentFault as e:
+        raise EnvironmentFault(f"study {item.source.position}: {e}") from e
+
+
+def _recalled(item: Todo, work: str, context: Context) -> pa.Table | Reject | None:
+    """None where the part has gone, or was made with another label or contours."""
+    try:
+        found = parts.recall(work, item.part)
+    except Overtaken:
+        return None
+    participant, made_with = ((None, found.given) if isinstance(found, Reject) else
+                              (found["participant"][0].as_py(), found["given"][0].as_py()))
+    if made_with != context.given.digest(context.key, item.source.name, participant):
+        return None
+    return replace(found, position=item.source.position) if isinstance(found, Reject) else found
+
+
+def _checksum(source: Source, key: bytes) -> str | None:
+    """In a Ray task: the keyed checksum of a study's bytes, None where they cannot be read."""
+    try:
+        with open_study(source) as study:
+            return keyed(key, "source", study.sha256())
+    except StudyRefused:
+        return None
+
+
+def _shard(order: writer.Order, nothing: None) -> manifest.Part:
+    """In a Ray task."""
+    return writer.write_shard(order)
+
+
+def _todo(new: Iterable[Source], work: str, key: bytes, versions: dict[str, str]) -> Iterator[Todo]:
+    staged = {entry.name for entry in storage.list_entries(work, "the parts", missing_ok=True)}
+    for source in new:
+        study = keyed(key, "study", source.name)
+        part = parts.name(study, versions[study])
+        yield Todo(source, part, part in staged)
+
+
+def _standing(dst: str, context: Context) -> Dataset | None:
+    """The data set that stands at DST. UseError where this run's rows would not be like those in it."""
+    if not manifest.generations(dst):
+        return None
+    standing = open_dataset(dst)
+    manifest.check_key(standing.manifest, fingerprint(context.key))
+    manifest.check_made_alike(standing.manifest, context.settings, lvray.__version__)
+    return standing
+
+
+def _refused(standing: Dataset | None) -> list[Reject]:
+    return [Reject(**line) for line in rejects(standing).to_pylist()] if standing else []
+
+
+def _labels(src: str, labels: str | None) -> dict[str, Label]:
     if labels is None:
         labels = storage.join(src, "labels.tsv")
         if src.endswith(".zip") or not storage.exists(labels, "the labels"):
@@ -60,37 +221,11 @@ def _labels(src: str, labels: str | None) -> Mapping[str, Any]:
 
 
 def _contours(folder: Path | None, link: Path | None, studies: list[Source]) -> dict[str, Path]:
-    """Each linked study's contour folder, by its bare name. The link file may name more studies than there are."""
-    if folder is not None and link is not None:
-        found = {bare(name): path for name, path in linked(folder, link).items()}
-        matched = len(found.keys() & {bare(source.name) for source in studies})
-        if not matched:
-            raise UseError(f"--link: none of its {len(found)} lines names a study of SRC; columns: study name (that of"
-                           " its folder or zip), contour folder")
-        console.say(f"--link: {matched} of {len(found)} lines name a study of SRC")
-        return found
-    if folder is not None or link is not None:
+    if (folder is None) != (link is None):
         raise UseError("--contours DIR and --link CSV go together: the CSV says which study each contour folder is of")
-    return {}
-
-
-def linked(folder: Path, link: Path) -> dict[str, Path]:
-    """Each study's contour folder below `folder`, by its name. link: CSV with a header; study, contour folder."""
-    try:
-        rows = list(csv.reader(link.read_text().splitlines()))[1:]
-    except (OSError, UnicodeDecodeError) as e:
-        raise UseError("--link: the CSV cannot be read") from e
-    found = {row[0].strip(): folder.resolve() / row[1].strip() for row in rows if len(row) >= 2}
-    missing = sum(not path.is_dir() for path in found.values())
-    if missing or not found:
-        raise UseError(f"--link: {missing} of {len(found)} lines name no folder under --contours;"
-                       " columns: study name, contour folder")
+    if folder is None or link is None:
+        return {}
+    linked = given.read_link(folder, link)
+    found = given.of_these(linked, [source.name for source in studies])
+    console.say(f"--link: {len(found)} of {len(linked)} lines name a study of SRC")
     return found
-
-
-def _outcomes(studies: list[Source], context: Context, progress: Progress) -> Iterator[pa.Table | Reject]:
-    refused = 0
-    for done, outcome in enumerate(in_order(convert, studies, context), 1):
-        refused += isinstance(outcome, Reject)
-        progress(done, len(studies), refused)
-        yield outcome

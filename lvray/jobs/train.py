@@ -88,7 +88,7 @@ def train(recipe: Recipe, data: str, run: str, tell: Tell = lambda line: None) -
     UseError: no usable rows, a run that belongs to other settings or data. EnvironmentFault: a store that fails.
     """
     storage.preflight(run, write=True, what="the run's folder")
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, _begun_with(run))
     rows, held_out = selected(dataset, recipe, "train"), selected(dataset, recipe, "validation")
     if len(rows) < recipe.stream.batch:
         raise UseError(f"{len(rows)} training studies have a {NEEDED[recipe.network.kind]}; recipe {recipe.name} needs"
@@ -97,7 +97,7 @@ def train(recipe: Recipe, data: str, run: str, tell: Tell = lambda line: None) -
     name = _claim(run, claim)
     history = _finished(run)
     if history is None:
-        history = _run(recipe, {"recipe": claim["recipe"], "data": dataset.uri}, run, name, tell)
+        history = _run(recipe, {"recipe": claim["recipe"], "data": (dataset.uri, dataset.checksum)}, run, name, tell)
     return Run(storage.join(run, "best"), len(rows), len(held_out), history)
 
 
@@ -201,6 +201,15 @@ def _finished(run: str) -> list[dict[str, float]] | None:
         return None
     history: list[dict[str, float]] = json.loads(storage.read_bytes(where[0], "the history"))
     return history
+
+
+def _begun_with(run: str) -> str | None:
+    """Checksum of the manifest that a run belongs to: the data set may have grown since it began."""
+    where = storage.join(run, "run.json")
+    if not storage.exists(where, "run.json"):
+        return None
+    found: str = json.loads(storage.read_bytes(where, "run.json"))["data"]
+    return found
 
 
 def _claim(run: str, claim: dict[str, Any]) -> str:

@@ -62,18 +62,19 @@ def work(config: dict[str, Any]) -> None:
     if ray.get(board.failed.remote()):
         return
     try:
-        _work(Recipe.model_validate(config["recipe"]), config["data"], board)
+        uri, checksum = config["data"]
+        _work(Recipe.model_validate(config["recipe"]), uri, checksum, board)
     except LvrayError as fault:
         ray.get(board.fail.remote(fault))
         raise
 
 
-def _work(recipe: Recipe, data: str, board: Any) -> None:
+def _work(recipe: Recipe, data: str, checksum: str, board: Any) -> None:
     context = train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = get_device()
     assert isinstance(device, torch.device)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, checksum)
     rows, held_out = selected(dataset, recipe, "train"), selected(dataset, recipe, "validation")
     model, optimiser, progress, start = _begin(recipe, dataset, device)
     if _out_of_patience(recipe, progress):

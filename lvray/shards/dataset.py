@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lvray.errors import UseError
-from lvray.shards import manifest, storage, writer
+from lvray.shards import manifest, seen, storage
+from lvray.shards.index import INDEX, index_of
 from lvray.shards.manifest import Manifest, Part
+from lvray.shards.schema import TENSORS
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """uri, absolute; manifest and the sha256 of its bytes; index: a line a row (writer.INDEX), numbered from 0."""
+    """uri, absolute; manifest and the sha256 of its bytes; index: a line a row (index.INDEX), numbered from 0."""
 
     uri: str
     manifest: Manifest
@@ -33,17 +36,23 @@ class Dataset:
         return np.asarray(self.index[name].to_numpy())
 
 
-def open_dataset(uri: str) -> Dataset:
-    """UseError where there is no data set, or a damaged one, or one of another version; EnvironmentFault as storage."""
+def open_dataset(uri: str, checksum: str | None = None) -> Dataset:
+    """The generation at a URI whose manifest has that sha256, else the last one.
+
+    UseError where there is no data set, or a damaged one, or one of another version; EnvironmentFault as storage.
+    """
     uri = storage.absolute(uri)
     storage.preflight(uri, write=False, what="the data set")
-    where = storage.join(uri, manifest.NAME)
-    if not storage.exists(where, manifest.NAME):
-        raise UseError(f"no data set there: {manifest.NAME} is missing; make one with `lvray tensorize SRC DST`")
-    data = storage.read_bytes(where, manifest.NAME)
-    found = manifest.from_json(data)
+    standing = manifest.generations(uri)
+    if not standing:
+        raise UseError(f"no data set there: {manifest.name(1)} is missing; make one with `lvray tensorize SRC DST`")
+    found, data = manifest.read(uri, standing[-1])
+    for generation in standing[:-1] if checksum else []:
+        earlier = manifest.read(uri, generation)
+        if hashlib.sha256(earlier[1]).hexdigest() == checksum:
+            found, data = earlier
     index = _table(_checked(uri, found.index), found.index)
-    if not index.schema.equals(writer.INDEX):
+    if not index.schema.equals(INDEX):
         raise UseError(f"{found.index.name} has other columns than this lvray expects: tensorize again")
     return Dataset(uri, found, hashlib.sha256(data).hexdigest(), index)
 
@@ -69,11 +78,20 @@ def verify(uri: str) -> Dataset:
     first = 0
     for number, part in enumerate(dataset.manifest.shards):
         table = _table(_checked(uri, part), part)
-        held = writer.index_of(writer.without_tensors(table), number, group_rows)
-        if not held.equals(dataset.index.slice(first, part.rows)):
+        rows = table.drop_columns(list(TENSORS)).append_column("has_mask", pc.is_valid(table["mask"]))
+        if not index_of(rows, number, group_rows).equals(dataset.index.slice(first, part.rows)):
             raise UseError(f"shard {part.name} holds other rows than the index lists: tensorize again")
         first += part.rows
     return dataset
+
+
+def unlisted(dataset: Dataset) -> list[str]:
+    """Files beside the data set that no generation lists: what interrupted runs left. Nobody reads them."""
+    known = {seen.NAME}
+    for generation in manifest.generations(dataset.uri):
+        listed, _ = manifest.read(dataset.uri, generation)
+        known |= {manifest.name(generation), *(p.name for p in (*listed.shards, listed.index, listed.rejects))}
+    return [e.name for e in storage.list_entries(dataset.uri, "the data set") if not e.folder and e.name not in known]
 
 
 def summary(uri: str) -> dict[str, Any]:
@@ -83,6 +101,7 @@ def summary(uri: str) -> dict[str, Any]:
     spacing = np.array(index["spacing"].to_pylist() or [(0, 0, 0)])
     return {
         "version": listed.version, "code": listed.code, "key": listed.key, "checksum": dataset.checksum,
+        "generation": listed.generation, "settings": listed.settings.model_dump(mode="json"),
         "studies": listed.studies, "rows": index.num_rows, "rejects": listed.rejects.rows,
         "reject_reasons": _counts(rejects(dataset)["reason"].to_pylist()),
         "shards": len(listed.shards), "bytes": sum(part.bytes for part in listed.shards),

@@ -17,9 +17,9 @@ def local(uri: str, what: str) -> Iterator[Path]:
         yield Path(uri.removeprefix("file://")).expanduser()
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, is_folder, _ in storage.list_entries(uri, what):
-            if not is_folder:
-                (Path(folder) / name).write_bytes(storage.read_bytes(storage.join(uri, name), what))
+        for entry in storage.list_entries(uri, what):
+            if not entry.folder:
+                (Path(folder) / entry.name).write_bytes(storage.read_bytes(storage.join(uri, entry.name), what))
         yield Path(folder)
 
 

@@ -18,7 +18,7 @@ from lvray.errors import UseError
 from lvray.shards import storage
 
 MIN_BYTES = 16
-Kind = Literal["participant", "study", "source"]
+Kind = Literal["participant", "study", "source", "given", "version", "work"]
 
 
 def load_key(file: Path | None, env: Mapping[str, str], destination: str | None) -> bytes:

@@ -18,12 +18,16 @@ PREAMBLE = 128
 
 @dataclass(frozen=True)
 class Source:
-    """One study to read. position: from 1. uri and name may hold a participant's id: never print them."""
+    """One study to read. position: from 1. uri and name may hold a participant's id: never print them.
+
+    version: of a zip, what the listing says of its content (storage.Entry).
+    """
 
     position: int
     kind: Literal["zip", "folder"]
     uri: str = field(repr=False)
     name: str = field(repr=False)
+    version: str = field(default="", repr=False)
 
     def participant_and_visit(self) -> tuple[str, int] | None:
         """(participant id, visit) of a UK Biobank name `{eid}_{field}_{instance}_{array}`, zipped or not, else None."""
@@ -59,9 +63,14 @@ def list_studies(uri: str) -> Listing:
     kept = [e for e in found if not _is_long_axis(e.name)]
     if not kept:
         raise UseError("SRC holds no studies: a folder of zips, or of folders with DICOM files, is wanted")
-    studies = [Source(i, "folder" if e.folder else "zip", storage.join(uri, e.name), e.name)
+    studies = [Source(i, "folder" if e.folder else "zip", storage.join(uri, e.name), e.name, e.version)
                for i, e in enumerate(kept, 1)]
     return Listing(studies, long_axis=len(found) - len(kept))
+
+
+def version_of(source: Source) -> str:
+    """A text that changes when a study's files do: sizes and ETags, or times of modification. Reads none of them."""
+    return source.version or storage.tree_version(source.uri)
 
 
 def check_apart(src: str, dst: str, name: str) -> None:

@@ -1,8 +1,13 @@
-"""The manifest: what a data set consists of. Written last; a reader trusts nothing that it does not list."""
+"""The manifest: what a data set consists of. Written last; a reader trusts nothing that it does not list.
+
+A data set grows by generations: manifest-00001.json, manifest-00002.json, each a conditional put, each listing every
+shard of the one before and what was added. The last one counts; an earlier one stays readable.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from lvray.errors import KeyMismatch, UseError
@@ -10,7 +15,7 @@ from lvray.settings import Settings, Tensorize
 from lvray.shards import storage
 from lvray.shards.schema import VERSION
 
-NAME = "manifest.json"
+NAME = re.compile(r"manifest-(\d{5})\.json")
 
 
 class Part(Settings):
@@ -26,6 +31,8 @@ class Manifest(Settings):
     """Nothing here depends on time or place: the same studies, key and settings give the same bytes."""
 
     version: int
+    generation: int
+    """From 1."""
     code: str
     """Version of lvray that wrote it."""
     key: str
@@ -33,6 +40,7 @@ class Manifest(Settings):
     studies: int
     """Studies read: rows + rejects."""
     shards: tuple[Part, ...]
+    """Those of the generation before first, in its order: a row keeps its number."""
     index: Part
     """Every row's place and its columns without the tensors, in the order of the shards."""
     rejects: Part
@@ -43,40 +51,54 @@ class Manifest(Settings):
     settings: Tensorize
 
 
+def name(generation: int) -> str:
+    return f"manifest-{generation:05d}.json"
+
+
+def generations(uri: str) -> list[int]:
+    """The generations that stand at a URI, ascending; none where there is no data set."""
+    found = (NAME.fullmatch(entry.name) for entry in storage.list_entries(uri, "the data set", missing_ok=True))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def read(uri: str, generation: int) -> tuple[Manifest, bytes]:
+    """A manifest and its bytes. UseError as `from_json`."""
+    data = storage.read_bytes(storage.join(uri, name(generation)), name(generation))
+    return from_json(data, name(generation)), data
+
+
 def to_json(manifest: Manifest) -> bytes:
     return (json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
 
 
-def from_json(data: bytes) -> Manifest:
-    """UseError for another version, a damaged manifest, or one whose sums disagree."""
+def from_json(data: bytes, called: str) -> Manifest:
+    """UseError for another version, a damaged manifest, or one whose sums disagree. called: its file name."""
     try:
         found: Any = json.loads(data)
         version = found["version"]
     except (ValueError, TypeError, KeyError) as error:
-        raise UseError(f"{NAME} is damaged: tensorize again") from error
+        raise UseError(f"{called} is damaged: tensorize again") from error
     if version != VERSION:
-        raise UseError(f"{NAME} has schema version {version}; this lvray reads {VERSION}: tensorize again")
+        raise UseError(f"{called} has schema version {version}; this lvray reads {VERSION}: tensorize again")
     try:
         manifest = Manifest.model_validate_json(data)
     except ValueError as error:
-        raise UseError(f"{NAME} is damaged: tensorize again") from error
+        raise UseError(f"{called} is damaged: tensorize again") from error
     rows = sum(part.rows for part in manifest.shards)
     if rows != manifest.index.rows or rows != sum(manifest.splits.values()):
-        raise UseError(f"{NAME} counts {rows} rows in shards, {manifest.index.rows} in the index and "
+        raise UseError(f"{called} counts {rows} rows in shards, {manifest.index.rows} in the index and "
                        f"{sum(manifest.splits.values())} in splits")
     if rows + manifest.rejects.rows != manifest.studies:
-        raise UseError(f"{NAME}: {manifest.studies} studies, but {rows} rows and {manifest.rejects.rows} rejects")
+        raise UseError(f"{called}: {manifest.studies} studies, but {rows} rows and {manifest.rejects.rows} rejects")
     return manifest
 
 
-def publish(uri: str, manifest: Manifest) -> None:
-    """Commit a data set whose other files are in place. Idempotent; UseError where a different one stands there."""
+def publish(uri: str, manifest: Manifest) -> bool:
+    """Commit a generation whose other files are in place. False: a different one of that number stands there."""
     data = to_json(manifest)
-    if storage.put_if_absent(storage.join(uri, NAME), data, NAME):
-        return
-    if storage.read_bytes(storage.join(uri, NAME), NAME) != data:
-        raise UseError("DST already holds another data set (its studies, settings, key or lvray version differ): "
-                       "choose another DST, or remove that one")
+    where = storage.join(uri, name(manifest.generation))
+    called = name(manifest.generation)
+    return storage.put_if_absent(where, data, called) or storage.read_bytes(where, called) == data
 
 
 def check_key(manifest: Manifest, fingerprint: str) -> None:
@@ -84,3 +106,18 @@ def check_key(manifest: Manifest, fingerprint: str) -> None:
     if manifest.key != fingerprint:
         raise KeyMismatch(f"the data set was made with the key {manifest.key}, not with {fingerprint}: "
                           "give that key by --key FILE or LVRAY_KEY")
+
+
+def check_made_alike(manifest: Manifest, settings: Tensorize, code: str) -> None:
+    """UseError unless rows made now would be like those that stand there."""
+    if manifest.code != code:
+        raise UseError(f"DST was made by lvray {manifest.code}, this is {code}: choose another DST")
+    differing = sorted(_differing(manifest.settings.model_dump(), settings.model_dump()))
+    if differing:
+        raise UseError(f"DST was made with another {', '.join(differing)}: give the same settings, or another DST")
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    return [found for key, value in one.items() if value != other[key]
+            for found in (_differing(value, other[key], f"{prefix}{key}.") if isinstance(value, dict)
+                          else [prefix + key])]

@@ -8,19 +8,21 @@ import pyarrow.parquet as pq
 from lvray.errors import UseError
 from lvray.shards import storage
 from lvray.shards.manifest import Part
+from lvray.shards.schema import ED_COLUMNS
 
 
-def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...]) -> pa.Table:
+def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...], columns: list[str] = ED_COLUMNS) -> pa.Table:
     """The rows that a block names, in its order, with their `row` numbers.
 
-    block: columns row, shard, group, at (int). Each row group is read once however many of its rows are named.
+    block: columns row, shard, group, at (int). columns: of schema.SCHEMA. Each row group
+    is read once however many of its rows are named.
     UseError names a shard that is missing, damaged or of another size than listed; EnvironmentFault where the store
     or the disk fails.
     """
     places = list(zip(block["shard"].to_pylist(), block["group"].to_pylist(), strict=True))
     groups = sorted(set(places))
     tables = [table for shard in sorted({shard for shard, _ in groups})
-              for table in _read_groups(uri, shards[shard], [g for s, g in groups if s == shard])]
+              for table in _read_groups(uri, shards[shard], [g for s, g in groups if s == shard], columns)]
     firsts: dict[tuple[int, int], int] = {}
     total = 0
     for place, table in zip(groups, tables, strict=True):
@@ -29,7 +31,7 @@ def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...]) -> pa.Table:
     return pa.concat_tables(tables).take(wanted).append_column("row", block["row"])
 
 
-def _read_groups(uri: str, part: Part, groups: list[int]) -> list[pa.Table]:
+def _read_groups(uri: str, part: Part, groups: list[int], columns: list[str]) -> list[pa.Table]:
     fs, root = storage.pyarrow_filesystem(uri)
     with storage.faults(f"read shard {part.name}"):
         try:
@@ -37,15 +39,15 @@ def _read_groups(uri: str, part: Part, groups: list[int]) -> list[pa.Table]:
         except FileNotFoundError as error:
             raise UseError(f"shard {part.name} is missing from the data set: tensorize again") from error
         with source:
-            return _parse(source, part, groups)
+            return _parse(source, part, groups, columns)
 
 
-def _parse(source: pa.NativeFile, part: Part, groups: list[int]) -> list[pa.Table]:
+def _parse(source: pa.NativeFile, part: Part, groups: list[int], columns: list[str]) -> list[pa.Table]:
     if source.size() != part.bytes:
         raise UseError(f"shard {part.name} has {source.size()} bytes, the manifest lists {part.bytes}: tensorize again")
     try:
         with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
-            return [file.read_row_group(group) for group in groups]
+            return [file.read_row_group(group, columns) for group in groups]
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and (error.errno or "AWS Error" in str(error)):
             raise

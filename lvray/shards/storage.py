@@ -1,32 +1,36 @@
-"""URIs: a plain path, file:// or s3://. Endpoint, region and credentials come from the standard AWS variables.
+"""URIs: a plain path, file:// or s3://. Endpoint, region, attempts and credentials: the standard AWS variables.
 
-fsspec reads and lists; boto3 writes to S3, where an object appears whole or not at all; pyarrow reads the hot path.
+s3fs, by fsspec, lists; boto3 writes to S3, where an object appears whole or not at all; pyarrow reads, in less CPU
+time than the others, and tries again even where a connection breaks in the middle of an object.
 Every function raises EnvironmentFault for what the disk or the store refuses; `what` names the thing in that line.
+Its `__cause__` is a FileNotFoundError where the thing is not there.
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import functools
 import hashlib
+import io
+import json
 import os
-import re
-import secrets
-import tempfile
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import fsspec
+import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import fs as arrow_fs
 
 from lvray.errors import EnvironmentFault, UseError
+from lvray.shards import disk, s3
+from lvray.shards.disk import Data
 
-ADVICE = "check AWS_ENDPOINT_URL, the bucket and the AWS credentials"
+BLOCK = 8 << 20
+"""Bytes of one request where a large object is read piece by piece."""
 
 
 def is_s3(uri: str) -> bool:
@@ -43,28 +47,81 @@ def join(uri: str, name: str) -> str:
 
 def absolute(uri: str) -> str:
     """The same place from any working directory: Ray's workers have others."""
-    return uri if is_s3(uri) else _local(uri)
+    return uri if is_s3(uri) else disk.path_of(uri)
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec file system of a URI, and the path in it. Listings are never cached."""
+    """The fsspec file system of a URI, and the path in it."""
     if is_s3(uri):
-        fs = fsspec.filesystem("s3", endpoint_url=_endpoint(), use_listings_cache=False)
-        return fs, uri.removeprefix("s3://").rstrip("/")
-    return fsspec.filesystem("file"), _local(uri)
+        return s3.clients().s3fs, _s3_path(uri)
+    return fsspec.filesystem("file"), disk.path_of(uri)
 
 
 def pyarrow_filesystem(uri: str) -> tuple[arrow_fs.FileSystem, str]:
-    """The same for pyarrow, whose S3 client does not look at AWS_ENDPOINT_URL by itself."""
+    """The same for pyarrow."""
     if is_s3(uri):
-        return _arrow_s3(_endpoint(), _region()), uri.removeprefix("s3://").rstrip("/")
-    return arrow_fs.LocalFileSystem(), _local(uri)
+        return s3.clients().arrow, _s3_path(uri)
+    return arrow_fs.LocalFileSystem(), disk.path_of(uri)
+
+
+class File(io.RawIOBase):
+    """A file or object to read, seekable; each read of an object is a request. size: in bytes.
+
+    Reading raises EnvironmentFault rather than OSError: zipfile and pydicom cannot take it for a damaged file.
+    """
+
+    def __init__(self, source: pa.NativeFile, what: str) -> None:
+        self._source, self._what, self._at = source, what, 0
+        self.size: int = source.size()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        to = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        if to < 0:
+            raise ValueError("a place ahead of the file's beginning")
+        self._at = to
+        return to
+
+    def readinto(self, buffer: Any) -> int:
+        with faults(f"read {self._what}"):
+            self._source.seek(min(self._at, self.size))
+            got: int = self._source.readinto(buffer)
+        self._at += got
+        return got
+
+    def whole(self) -> pa.Buffer:
+        """All of it in one request, copied nowhere."""
+        with faults(f"read {self._what}"):
+            self._source.seek(0)
+            return self._source.read_buffer(self.size)
+
+
+@contextmanager
+def open_file(uri: str, what: str) -> Iterator[File]:
+    fs, path = pyarrow_filesystem(uri)
+    with faults(f"read {what}"):
+        source = fs.open_input_file(path)
+    with source:
+        yield File(source, what)
 
 
 def read_bytes(uri: str, what: str) -> bytes:
-    fs, path = filesystem(uri)
-    with faults(f"read {what}"):
-        return bytes(fs.cat_file(path))
+    with open_file(uri, what) as file:
+        return bytes(file.whole().to_pybytes())
+
+
+def sha256(uri: str, what: str) -> str:
+    """Of a file's or object's bytes, in hex. Holds one BLOCK in memory."""
+    with open_file(uri, what) as file:
+        return hashlib.file_digest(io.BufferedReader(file, BLOCK), "sha256").hexdigest()
 
 
 def exists(uri: str, what: str) -> bool:
@@ -78,45 +135,89 @@ class Entry(NamedTuple):
     folder: bool
     size: int
     """In bytes; 0 for a folder."""
+    version: str
+    """Changes when the content does: an object's ETag, a file's time of modification; empty for a folder."""
 
 
-def list_entries(uri: str, what: str) -> list[Entry]:
+def list_entries(uri: str, what: str, *, missing_ok: bool = False) -> list[Entry]:
     """Everything directly under a URI, sorted by name: stores differ in their order."""
-    fs, path = filesystem(uri)
     with faults(f"list {what}"):
-        found = fs.ls(path, detail=True)
-    return sorted({
-        Entry(e["name"].rstrip("/").rsplit("/", 1)[-1], e["type"] == "directory",
-              0 if e["type"] == "directory" else e["size"])
-        for e in found if e["name"].rstrip("/") != path})
+        try:
+            if is_s3(uri):
+                return sorted(e for e in _s3_entries(uri, s3.clients().s3fs.ls(_s3_path(uri), detail=True)) if e.name)
+            return sorted(_entry(*found) for found in disk.entries(disk.path_of(uri)))
+        except FileNotFoundError:
+            if missing_ok:
+                return []
+            raise
 
 
-def write_atomic(uri: str, data: bytes, what: str) -> None:
+def list_tree(uri: str, what: str) -> list[Entry]:
+    """Every file below a URI, sorted by name, which is relative to the URI; empty for a file at the URI itself."""
+    with faults(f"list {what}"):
+        if is_s3(uri):
+            found = _s3_entries(uri, s3.clients().s3fs.find(_s3_path(uri), detail=True).values())
+        else:
+            found = (_entry(*found) for found in disk.files(disk.path_of(uri)))
+        return sorted(found) or _missing()
+
+
+def tree_version(uri: str) -> str:
+    """A digest that changes when a file below the URI (or at it) comes, goes or changes. Reads none of them."""
+    return hashlib.sha256(json.dumps(list_tree(uri, "a study")).encode()).hexdigest()
+
+
+def write_atomic(uri: str, data: Data, what: str) -> None:
     """Write, replacing what stands there. A reader sees the old bytes or the new ones, never a part."""
     with faults(f"write {what}"):
         if is_s3(uri):
-            _put(uri, data)
+            s3.put(uri, data)
         else:
-            _place(Path(_local(uri)), data, os.replace)
+            disk.place(Path(disk.path_of(uri)), data, os.replace)
 
 
-def put_if_absent(uri: str, data: bytes, what: str) -> bool:
+def write_checked(uri: str, data: Data, what: str) -> None:
+    """The same, and read back: EnvironmentFault where other bytes come back. A file is not replaced then."""
+    wanted = hashlib.sha256(data).hexdigest()
+
+    def check(written: str) -> None:
+        if sha256(written, what) != wanted:
+            raise EnvironmentFault(f"cannot write {what}: other bytes come back than were written; check the disk or"
+                                   " the object store")
+
+    def commit(aside: Path, path: Path) -> None:
+        check(str(aside))
+        os.replace(aside, path)
+
+    with faults(f"write {what}"):
+        if is_s3(uri):
+            s3.put(uri, data)
+            check(uri)
+        else:
+            disk.place(Path(disk.path_of(uri)), data, commit)
+
+
+def put_if_absent(uri: str, data: Data, what: str) -> bool:
     """Write unless something stands there; of two writers at once exactly one gets True.
 
-    S3: a conditional PUT (If-None-Match). Files: written aside, then hard-linked.
+    S3: a conditional PUT (If-None-Match), which also gives False where it wrote, lost the answer and tried again: the
+    bytes that stand there tell. Files: written aside, then hard-linked.
     """
     with faults(f"write {what}"):
         try:
             if is_s3(uri):
-                _put(uri, data, IfNoneMatch="*")
+                s3.put(uri, data, IfNoneMatch="*")
             else:
-                _place(Path(_local(uri)), data, os.link)
+                disk.place(Path(disk.path_of(uri)), data, os.link)
         except FileExistsError:
             return False
         except ClientError as error:
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412:
-                return False
-            raise
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status == 409:  # a conflict while another one writes: AWS says to ask again
+                return put_if_absent(uri, data, what)
+            if status != 412:
+                raise
+            return False
     return True
 
 
@@ -124,20 +225,30 @@ def make_folder(uri: str, what: str) -> None:
     """A folder on disk; an object store needs none."""
     if not is_s3(uri):
         with faults(f"make {what}"):
-            os.makedirs(_local(uri), exist_ok=True)
+            os.makedirs(disk.path_of(uri), exist_ok=True)
+
+
+def delete_tree(uri: str, what: str) -> None:
+    """Remove a folder and all below it, or every object under a prefix; nothing where there is none.
+
+    ValueError: a whole bucket or disk.
+    """
+    if not (s3.bucket_and_key(uri)[1] if is_s3(uri) else disk.path_of(uri)).strip("/"):
+        raise ValueError("a whole bucket or disk is not to be deleted")
+    with faults(f"remove {what}"):
+        if is_s3(uri):
+            s3.delete_tree(uri)
+        else:
+            disk.delete_tree(disk.path_of(uri))
 
 
 def preflight(uri: str, *, write: bool, what: str) -> None:
     """Fail within seconds where a URI cannot be read (something must be there) or written (a probe is)."""
     with faults(f"{'write' if write else 'read'} {what}"):
         if is_s3(uri):
-            _preflight_s3(uri, write)
-        elif write:
-            os.makedirs(_local(uri), exist_ok=True)
-            with tempfile.TemporaryFile(dir=_local(uri)) as probe:
-                probe.write(b"lvray")
+            s3.preflight(uri, write)
         else:
-            os.stat(_local(uri))
+            disk.preflight(disk.path_of(uri), write)
 
 
 @contextmanager
@@ -146,78 +257,33 @@ def faults(doing: str) -> Iterator[None]:
     try:
         yield
     except (OSError, BotoCoreError, ClientError) as error:
-        raise EnvironmentFault(f"cannot {doing}: {_why(error)}") from error
+        raise EnvironmentFault(f"cannot {doing}: {s3.why(error) or _from_disk(error)}") from error
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, ClientError):
-        return f"the object store answers {error.response['Error'].get('Code', 'an error')}; {ADVICE}"
-    if isinstance(error, BotoCoreError):
-        return f"{type(error).__name__}; {ADVICE}"
-    from_arrow = re.search(r"AWS Error (\w+)", str(error))
-    if from_arrow:
-        return f"{from_arrow[1]}; {ADVICE}"
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+def _from_disk(error: Exception) -> str:
+    number = errno.ENOENT if isinstance(error, FileNotFoundError) else getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__
 
 
-def _local(uri: str) -> str:
-    return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
+def _s3_path(uri: str) -> str:
+    return uri.removeprefix("s3://").rstrip("/")
 
 
-def _place(path: Path, data: bytes, commit: Callable[[Path, Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with aside.open("xb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        commit(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+def _entry(name: str, found: os.stat_result) -> Entry:
+    folder = stat.S_ISDIR(found.st_mode)
+    return Entry(name, folder, 0 if folder else found.st_size, "" if folder else str(found.st_mtime_ns))
 
 
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+def _s3_entries(uri: str, found: Iterable[dict[str, Any]]) -> Iterator[Entry]:
+    """Names relative to the URI. Objects called `folder/`, with which some tools mark a folder, are left out."""
+    path = _s3_path(uri)
+    for item in found:
+        name = item["name"].removeprefix(path).lstrip("/")
+        if item["type"] == "directory":
+            yield Entry(name.rstrip("/"), True, 0, "")
+        elif not item["name"].endswith("/"):
+            yield Entry(name, False, item["size"], item["ETag"].strip('"'))
 
 
-def _region() -> str | None:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-
-
-def _bucket_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def _put(uri: str, data: bytes, **condition: str) -> None:
-    bucket, key = _bucket_key(uri)
-    digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-    _boto3_s3(_endpoint(), _region(), 10).put_object(Bucket=bucket, Key=key, Body=data, ContentMD5=digest, **condition)
-
-
-def _preflight_s3(uri: str, write: bool) -> None:
-    bucket, key = _bucket_key(uri)
-    client = _boto3_s3(_endpoint(), _region(), 1)
-    if write:
-        probe = f"{key.rstrip('/')}/.preflight-{secrets.token_hex(8)}".lstrip("/")
-        client.put_object(Bucket=bucket, Key=probe, Body=b"lvray")
-        client.delete_object(Bucket=bucket, Key=probe)
-    elif not client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"]:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-@functools.cache
-def _boto3_s3(endpoint: str | None, region: str | None, attempts: int) -> Any:
-    import boto3  # 0.2 s that a reader of files need not pay
-    from botocore.config import Config
-
-    retries = {"mode": "standard", "total_max_attempts": attempts}
-    return boto3.client("s3", endpoint_url=endpoint, region_name=region,
-                        config=Config(retries=retries, connect_timeout=5, read_timeout=60))
-
-
-@functools.cache
-def _arrow_s3(endpoint: str | None, region: str | None) -> arrow_fs.FileSystem:
-    return arrow_fs.S3FileSystem(endpoint_override=endpoint, region=region, connect_timeout=5, request_timeout=60,
-                                 retry_strategy=arrow_fs.AwsStandardS3RetryStrategy(max_attempts=10))
+def _missing() -> NoReturn:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -24,7 +24,7 @@ from lvray.shards import order
 from lvray.shards.dataset import Dataset
 from lvray.shards.manifest import Part
 from lvray.shards.read import read_block
-from lvray.shards.schema import Row, from_arrow
+from lvray.shards.schema import ED_COLUMNS, Row, from_arrow
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -72,10 +72,13 @@ def batches(dataset: Dataset, selection: NDArray[np.int64], stream: Stream, coll
         yield from _ahead(pool, partial(_collate, collate), steps)
 
 
-def scan(dataset: Dataset, selection: NDArray[np.int64]) -> Iterator[tuple[int, Row]]:
-    """(number, row) of every selected row, once, in the order given; for validation and evaluation."""
+def scan(dataset: Dataset, selection: NDArray[np.int64], columns: list[str] = ED_COLUMNS) -> Iterator[tuple[int, Row]]:
+    """(number, row) of every selected row, once, in the order given; for validation and evaluation.
+
+    columns: ED_COLUMNS, or all of schema.SCHEMA where the other phases are wanted too.
+    """
     parts = [selection[i:i + BLOCK_ROWS] for i in range(0, len(selection), BLOCK_ROWS)]
-    for row in _rows(_read_by_threads(dataset, list(_blocks(dataset, parts)))):
+    for row in _rows(_read_by_threads(dataset, list(_blocks(dataset, parts)), columns)):
         yield row.number, from_arrow(row.table.slice(row.at, 1))[0]
 
 
@@ -152,8 +155,8 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S])
         yield waiting.popleft().result()
 
 
-def _read_by_threads(dataset: Dataset, blocks: list[pa.Table]) -> Iterator[pa.Table]:
-    read = partial(read_block, uri=dataset.uri, shards=dataset.manifest.shards)
+def _read_by_threads(dataset: Dataset, blocks: list[pa.Table], columns: list[str] = ED_COLUMNS) -> Iterator[pa.Table]:
+    read = partial(read_block, uri=dataset.uri, shards=dataset.manifest.shards, columns=columns)
     with ThreadPoolExecutor(2, "read") as pool:
         yield from _ahead(pool, read, blocks)
 

@@ -1,102 +1,107 @@
-"""Rows and rejects to a data set: Parquet shards, an index, the rejects table and, last, the manifest."""
+"""Parts to a data set: Parquet shards, an index, the rejects table; all that a manifest lists."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import lvray
 from lvray.errors import LvrayError
 from lvray.settings import Tensorize
-from lvray.shards import manifest, storage
+from lvray.shards import parts, storage
+from lvray.shards.dataset import Dataset
+from lvray.shards.index import INDEX, index_of
 from lvray.shards.manifest import Manifest, Part
 from lvray.shards.schema import REJECTS, SCHEMA, VERSION, Reject
 
-INDEXED = [name for name in SCHEMA.names if name not in ("image", "mask", "affine")]
-PLACE = pa.schema([("shard", pa.int32()), ("group", pa.int32()), ("at", pa.int32()), ("has_mask", pa.bool_())])
-INDEX = pa.schema([*PLACE, *(SCHEMA.field(name) for name in INDEXED)])
-"""Place (shard as numbered in the manifest, row group, row in it), whether a mask is there, the scalar columns."""
+FETCHERS = 4
+INDEX_GROUP_ROWS = 16_384
 
 
-def write(uri: str, outcomes: Iterable[pa.Table | Reject], *, studies: int, key: str, settings: Tensorize) -> Manifest:
-    """Write and publish a data set of one outcome a study: a table of one row (`schema.to_arrow`), or a Reject.
+@dataclass(frozen=True)
+class Order:
+    """A shard to be written. stem: what its name begins with; parts: file names in `work`, in the order of its rows."""
 
-    outcomes: in the order of the listing, which decides the bytes; encoded, so that the cost of it stays with
-    whoever read the study. studies: how many there were; key: the fingerprint. Each shard holds one split, so that
-    a training run reads no other people's bytes. Holds at most one shard of each split in memory.
-    Raises LvrayError where studies and outcomes do not add up; UseError and EnvironmentFault as `manifest.publish`.
+    uri: str
+    stem: str
+    work: str
+    parts: tuple[str, ...]
+    group_rows: int
+
+
+def write(uri: str, work: str, notes: pa.Table, rejects: Sequence[Reject], *, studies: int, key: str,
+          settings: Tensorize, standing: Dataset | None = None,
+          do: Callable[[Sequence[Order]], Iterable[Part]] | None = None) -> Manifest:
+    """Write everything of a generation but its manifest, which the caller publishes.
+
+    notes: parts.NOTE, a line a new row, in the order that decides the bytes. rejects: all that shall stand. studies:
+    how many all are, those of `standing` included. key: the fingerprint. Each shard holds one split, so that a
+    training run reads no other people's bytes. do: carries the orders out, one after the other by default.
+    Raises LvrayError where studies, rows and rejects do not add up; parts.Overtaken; EnvironmentFault.
     """
-    rejects: list[Reject] = []
-    shards = sorted(_shards(uri, outcomes, settings, rejects), key=lambda shard: shard[0].name)
-    index = pa.concat_tables([index_of(table, number, settings.group_rows)
-                              for number, (_, table) in enumerate(shards)] or [INDEX.empty_table()])
-    refused = pa.Table.from_pylist([asdict(r) for r in sorted(rejects, key=lambda r: r.position)], REJECTS)
-    if index.num_rows + len(rejects) != studies:
-        raise LvrayError(f"{studies} studies, but {index.num_rows} rows and {len(rejects)} rejects")
+    old = standing.manifest.shards if standing else ()
+    rows = notes.num_rows + sum(part.rows for part in old)
+    if rows + len(rejects) != studies:
+        raise LvrayError(f"{studies} studies, but {rows} rows and {len(rejects)} rejects")
+    cut = list(_cut(notes, settings, Counter(part.name.split("-")[0] for part in old)))
+    orders = [Order(uri, stem, work, tuple(notes["part"].take(at).to_pylist()), settings.group_rows)
+              for stem, at in cut]
+    new = tuple(do(orders) if do else map(write_shard, orders))
+    index = pa.concat_tables([standing.index if standing else INDEX.empty_table(),
+                              *(index_of(notes.take(at), number, settings.group_rows)
+                                for number, (_, at) in enumerate(cut, len(old)))]).combine_chunks()
+    refused = pa.Table.from_pylist([asdict(reject) for reject in rejects], REJECTS)
     shapes = np.array(index["shape"].to_pylist() or [(0, 0, 0)])
-    made = Manifest(
-        version=VERSION, code=lvray.__version__, key=key, studies=studies, settings=settings,
-        shards=tuple(part for part, _ in shards),
-        index=_store(uri, "index", index, settings.group_rows * 1024),
-        rejects=_store(uri, "rejects", refused, settings.group_rows * 1024),
+    return Manifest(
+        version=VERSION, generation=standing.manifest.generation + 1 if standing else 1, code=lvray.__version__,
+        key=key, studies=studies, settings=settings, shards=(*old, *new),
+        index=_store(uri, "index", INDEX, [index], INDEX_GROUP_ROWS),
+        rejects=_store(uri, "rejects", REJECTS, [refused], INDEX_GROUP_ROWS),
         max_shape=(int(shapes[:, 0].max()), int(shapes[:, 1].max()), int(shapes[:, 2].max())),
         splits=dict(Counter(index["split"].to_pylist())))
-    manifest.publish(uri, made)
-    return made
 
 
-def index_of(table: pa.Table, shard: int, group_rows: int) -> pa.Table:
-    """The index's rows of one shard; only the columns INDEXED and `has_mask` of `table` are used."""
-    row = np.arange(table.num_rows, dtype=np.int32)
-    place = [np.full_like(row, shard), row // group_rows, row % group_rows, table["has_mask"]]
-    return pa.table([*place, *(table[name] for name in INDEXED)], schema=INDEX)
+def write_shard(order: Order) -> Part:
+    """Put the parts of a shard together, a row group at a time; holds the shard in memory."""
+    with ThreadPoolExecutor(FETCHERS) as pool:
+        groups = (pa.concat_tables(pool.map(partial(parts.fetch, order.work), order.parts[i:i + order.group_rows]))
+                  for i in range(0, len(order.parts), order.group_rows))
+        return _store(order.uri, order.stem, SCHEMA, groups, order.group_rows)
 
 
-def without_tensors(table: pa.Table) -> pa.Table:
-    return table.select(INDEXED).append_column("has_mask", pc.is_valid(table["mask"]))
+def _cut(notes: pa.Table, settings: Tensorize, written: Counter[str]) -> Iterator[tuple[str, list[int]]]:
+    """(stem, lines of `notes`) of each new shard: one split, in whole row groups, cut where it has enough bytes."""
+    splits, sizes = np.array(notes["split"].to_pylist()), notes["bytes"].to_numpy()
+    for split in sorted(set(splits.tolist())):
+        number, shard, size = written[split], [], 0
+        for at in np.flatnonzero(splits == split).tolist():
+            shard.append(at)
+            size += int(sizes[at])
+            if size >= settings.shard_mb * 1_000_000 and len(shard) % settings.group_rows == 0:
+                yield f"{split}-{number:05d}", shard
+                number, shard, size = number + 1, [], 0
+        if shard:
+            yield f"{split}-{number:05d}", shard
 
 
-def _shards(uri: str, outcomes: Iterable[pa.Table | Reject], settings: Tensorize,
-            rejects: list[Reject]) -> Iterator[tuple[Part, pa.Table]]:
-    """Write a shard each time a split has enough bytes, in whole row groups; -> (part, its rows without tensors)."""
-    waiting: defaultdict[str, list[pa.Table]] = defaultdict(list)
-    size: Counter[str] = Counter()
-    written: Counter[str] = Counter()
-
-    def flush(split: str) -> tuple[Part, pa.Table]:
-        table = pa.concat_tables(waiting.pop(split)).combine_chunks()
-        part = _store(uri, f"{split}-{written[split]:05d}", table, settings.group_rows)
-        written[split] += 1
-        size[split] = 0
-        return part, without_tensors(table)
-
-    for outcome in outcomes:
-        if isinstance(outcome, Reject):
-            rejects.append(outcome)
-            continue
-        split = outcome["split"][0].as_py()
-        waiting[split].append(outcome)
-        size[split] += outcome.nbytes
-        if size[split] >= settings.shard_mb * 1_000_000 and len(waiting[split]) % settings.group_rows == 0:
-            yield flush(split)
-    for split in sorted(waiting):
-        yield flush(split)
-
-
-def _store(uri: str, stem: str, table: pa.Table, group_rows: int) -> Part:
+def _store(uri: str, stem: str, schema: pa.Schema, groups: Iterable[pa.Table], group_rows: int) -> Part:
     """One Parquet file, named by its content, so that a second writer can only write the same bytes again."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, row_group_size=group_rows, compression="none", use_dictionary=False,
-                   write_statistics=False, write_page_checksum=True)
-    data = sink.getvalue().to_pybytes()
+    sink, rows = pa.BufferOutputStream(), 0
+    with pq.ParquetWriter(sink, schema, compression="none", use_dictionary=False, write_statistics=False,
+                          write_page_checksum=True) as file:
+        for table in groups:
+            file.write_table(table.combine_chunks(), row_group_size=group_rows)
+            rows += table.num_rows
+    data = sink.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
-    part = Part(name=f"{stem}-{sha256[:12]}.parquet", rows=table.num_rows, bytes=len(data), sha256=sha256)
-    storage.write_atomic(storage.join(uri, part.name), data, part.name)
+    part = Part(name=f"{stem}-{sha256[:12]}.parquet", rows=rows, bytes=data.size, sha256=sha256)
+    storage.write_checked(storage.join(uri, part.name), data, part.name)
     return part

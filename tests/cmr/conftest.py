@@ -19,10 +19,13 @@ from lvray.cmr.phantom.participant import Participant, participant
 from lvray.cmr.phantom.people import PhantomOptions
 from lvray.cmr.phantom.ukb import write_participant
 from lvray.cmr.study import Cine, read_cine
+from lvray.settings import Quality
 
 OPTIONS = PhantomOptions(phases=4, slices=7, rows=80, columns=72)
 RIGHT, DOWN = np.array([0.8, 0.6, 0.0]), np.array([-0.36, 0.48, -0.8])
 """Rows and columns of the synthetic stacks: oblique, as a short axis lies."""
+SMALL = Quality(stack_slices=(2, 16))
+"""A stack of four slices is usual here."""
 
 Images = Iterable[Dataset | bytes]
 
@@ -127,8 +130,8 @@ class Make:
     square = staticmethod(square)
 
     @staticmethod
-    def cine(images: Images) -> Cine:
-        return read_cine(members(images))
+    def cine(images: Images, quality: Quality = SMALL) -> Cine:
+        return read_cine(members(images), quality)
 
     @staticmethod
     def frame(instance: int = 1, trigger: float | None = None, interval: float | None = None,

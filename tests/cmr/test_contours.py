@@ -113,6 +113,27 @@ def test_a_ring_on_the_very_border_is_closed() -> None:
     assert ring_outline(drawn).wall_px == pytest.approx(79 * 89, rel=0.015)
 
 
+def test_smoothing_keeps_the_area_of_a_ring() -> None:
+    """Through pixel centres: 20 x 20, to the last tail of the blur."""
+    drawn = np.zeros(SHAPE, bool)
+    drawn[[30, 50], 30:51] = drawn[30:51, [30, 50]] = True
+    assert ring_outline(drawn).wall_px == pytest.approx(400, abs=1e-3)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 64), (50, 0), (50, 64), (20, 30)])
+def test_the_same_rings_anywhere_in_the_plane(corner: tuple[int, int]) -> None:
+    """Rings that touch the border lose what their smoothing spreads beyond it, and nothing else."""
+    (y, x), rings = corner, ring(circle(8, (44, 38)), circle(12, (44, 38)))[26:51, 32:57]
+    wide, plane = np.zeros((120, 130), bool), np.zeros((75, 89), bool)
+    plane[y:y + 25, x:x + 25] = wide[y + 20:y + 45, x + 20:x + 45] = rings
+    found, expected = ring_outline(plane), ring_outline(wide)
+    for got, whole in ((found.endo, expected.endo), (found.epi, expected.epi)):
+        assert got is not None
+        assert whole is not None
+        assert np.array_equal(got, whole[20:95, 20:109])
+        assert whole.sum() - got.sum() < 0.03 * whole.sum()
+
+
 def test_epicardium_alone_is_a_disc_of_wall_and_endocardium_alone_has_none() -> None:
     shares = polygon_shares(circle(10), SHAPE)
     assert Outline(None, shares).wall_px == pytest.approx(disc(10), rel=0.01)

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lvray.cmr.heart import find_heart
+from lvray.cmr.quality import DEFAULT
 
 SPACING = (1.5, 2.0)
 
@@ -39,11 +40,11 @@ def test_the_disc_that_beats_is_the_heart(centre: tuple[float, float], still: tu
 @pytest.mark.parametrize("ed", [0, 3, 9])
 def test_ed_is_the_fullest_phase(ed: int) -> None:
     heart = find_heart(beating((45, 40), ed=ed), SPACING)
-    assert (heart.ed, heart.ed_sure) == (ed, True)
+    assert (heart.ed, heart.swing >= DEFAULT.ed_swing) == (ed, True)
 
 
 def test_nothing_that_beats_leaves_ed_unsure() -> None:
-    assert not find_heart(beating((45, 40), swing=0), SPACING).ed_sure
+    assert find_heart(beating((45, 40), swing=0), SPACING).swing < DEFAULT.ed_swing
 
 
 def test_noise_is_no_heart() -> None:

@@ -18,6 +18,7 @@ from lvray.cmr.phantom.participant import Participant, truth
 from lvray.cmr.quality import Flag
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
+from lvray.settings import Quality
 
 SHAPE = (40, 44)
 
@@ -29,9 +30,9 @@ def box(low: int, high: int) -> np.ndarray:
 
 
 def drawn(make: Any, spacing: tuple[float, float] = (1.5, 2.0)) -> list[Dataset]:
-    """Squares of 18 and 10 pixels at phase 1, of 18 and 6 at phase 2, in all slices of 7."""
-    images: list[Dataset] = make.stack(slices=7, phases=2, shape=SHAPE, spacing=spacing)
-    for n, ds in enumerate(images):
+    """Squares of 18 and 10 pixels at phase 1, of 18 and 6 at phase 2, in all slices of 9 but the first and last."""
+    images: list[Dataset] = make.stack(slices=9, phases=2, shape=SHAPE, spacing=spacing)
+    for n, ds in enumerate(images[2:-2]):
         inner = 10 if n % 2 == 0 else 6
         make.draw(ds, make.square(SHAPE, 8, 26) | make.square(SHAPE, 12, 12 + inner))
     return images
@@ -47,9 +48,12 @@ def test_mass_and_volumes_of_squares(make: Any, spacing: tuple[float, float]) ->
     assert found.edv_ml == pytest.approx(7 * 100 * voxel, rel=0.01)
     assert found.esv_ml == pytest.approx(7 * 36 * voxel, rel=0.02)
     assert found.ef == pytest.approx(0.64, abs=0.01)
-    assert (found.phase, found.slices, found.flags) == (0, tuple(range(7)), frozenset())
+    assert (found.phase, found.slices, found.flags) == (0, tuple(range(1, 8)), frozenset())
     assert found.mask.shape == cine.shape
     assert grams(found.mask, cine.spacing) == pytest.approx(found.mass_g, rel=0.1)
+    assert (found.es_phase, list(found.masks)) == (1, [0, 1])
+    assert [(found.masks[p] == 1).sum() for p in (0, 1)] == pytest.approx([7 * 100, 7 * 36], abs=7)
+    assert found.mask is found.masks[0]
 
 
 def test_the_larger_cavity_is_ed(make: Any) -> None:
@@ -62,11 +66,11 @@ def test_the_larger_cavity_is_ed(make: Any) -> None:
 
 def test_an_empty_overlay_plane_is_no_outline(make: Any) -> None:
     images = drawn(make)
-    for ds in images[6:8]:
+    for ds in images[8:10]:
         make.draw(ds, np.zeros(SHAPE, bool))
     cine = make.cine(images)
     found = measure(cine, overlay_outlines(cine))
-    assert found.slices == (0, 1, 2, 4, 5, 6)
+    assert found.slices == (1, 2, 3, 5, 6, 7)
     assert found.flags == {Flag.MASK_GAPS}
 
 
@@ -82,24 +86,29 @@ def test_an_open_outline_is_refused_and_named(make: Any) -> None:
 
 @pytest.fixture
 def cine(make: Any) -> Cine:
-    found: Cine = make.cine(make.stack(slices=7, phases=3, shape=SHAPE))
+    found: Cine = make.cine(make.stack(slices=9, phases=3, shape=SHAPE))
     return found
 
 
-def test_what_is_drawn_at_ed(cine: Cine) -> None:
-    wall = {(z, 0): Outline(box(10, 20), box(6, 24)) for z in range(7)}
+@pytest.fixture
+def wall() -> dict[tuple[int, int], Outline]:
+    """ED at phase 1, in all slices but the first and last."""
+    return {(z, 0): Outline(box(10, 20), box(6, 24)) for z in range(1, 8)}
+
+
+def test_what_is_drawn_at_ed(cine: Cine, wall: dict[tuple[int, int], Outline]) -> None:
     assert measure(cine, wall).flags == frozenset()
-    no_epi = measure(cine, {**wall, (0, 0): Outline(box(10, 20), None)})
+    no_epi = measure(cine, {**wall, (1, 0): Outline(box(10, 20), None)})
     assert no_epi.flags == {Flag.EPICARDIUM_ABSENT, Flag.CAVITY_OUTSIDE_MYOCARDIUM}
     assert no_epi.mass_g == pytest.approx(6 / 7 * (measure(cine, wall).mass_g or 0))
     cavity = measure(cine, {at: Outline(o.endo, None) for at, o in wall.items()})
     assert (cavity.mass_g, cavity.flags) == (None, frozenset({Flag.EPICARDIUM_ABSENT}))
-    apex = measure(cine, {**wall, (6, 0): Outline(None, box(6, 24))})
-    assert (apex.mask[6] == 2).sum() == 18**2
+    apex = measure(cine, {**wall, (7, 0): Outline(None, box(6, 24))})
+    assert (apex.mask[7] == 2).sum() == 18**2
+    assert measure(cine, {**wall, (8, 0): Outline(box(10, 20), box(6, 24))}).flags == {Flag.MASK_AT_END}
 
 
-def test_outlines_that_do_not_fit(cine: Cine) -> None:
-    wall = {(z, 0): Outline(box(10, 20), box(6, 24)) for z in range(7)}
+def test_outlines_that_do_not_fit(cine: Cine, wall: dict[tuple[int, int], Outline]) -> None:
     with pytest.raises(StudyRefused) as refused:
         measure(cine, {at: Outline(None, o.epi) for at, o in wall.items()})
     assert refused.value.reason == Reason.NO_OUTLINES
@@ -111,15 +120,35 @@ def test_outlines_that_do_not_fit(cine: Cine) -> None:
     assert refused.value.reason == Reason.OUTLINES_DISAGREE
     touching = box(10, 20)
     touching[10:20, 24:25] = 0.5
-    assert measure(cine, {**wall, (3, 0): Outline(touching, box(6, 24))}).flags == {Flag.OUTLINES_CROSS}
+    crossed = {**wall, (3, 0): Outline(touching, box(6, 24))}
+    assert measure(cine, crossed).flags == {Flag.OUTLINES_CROSS}
+    assert measure(cine, crossed, Quality(cross_share=0.06)).flags == frozenset()
 
 
-def test_a_stray_outline_is_not_end_systole(cine: Cine) -> None:
-    outlines = {(z, 0): Outline(box(10, 20), box(6, 24)) for z in range(7)}
-    assert measure(cine, {**outlines, (2, 1): Outline(box(10, 14), None)}).esv_ml is None
-    es = {(z, 2): Outline(box(12, 18), None) for z in range(1, 6)}
-    found = measure(cine, {**outlines, (2, 1): Outline(box(10, 14), None), **es})
+def test_a_stray_outline_is_not_end_systole(cine: Cine, wall: dict[tuple[int, int], Outline]) -> None:
+    stray = measure(cine, {**wall, (2, 1): Outline(box(10, 14), None)})
+    assert (stray.esv_ml, stray.ef, stray.es_phase, list(stray.masks)) == (None, None, None, [0])
+    es = {(z, 2): Outline(box(12, 18), None) for z in range(2, 7)}
+    found = measure(cine, {**wall, (2, 1): Outline(box(10, 14), None), **es})
     assert found.esv_ml == pytest.approx(5 * 36 * 0.03)
+    assert (found.es_phase, list(found.masks)) == (2, [0, 2])
+    assert np.unique(found.masks[2]).tolist() == [0, 1]  # endocardia alone
+
+
+def test_every_phase_that_is_outlined_has_its_mask(cine: Cine, wall: dict[tuple[int, int], Outline]) -> None:
+    later = {(z, p): Outline(box(10 + p, 20 - p), box(6, 24)) for z in range(2, 7) for p in (1, 2)}
+    found = measure(cine, {**later, **wall})
+    assert (found.phase, found.es_phase, list(found.masks)) == (0, 2, [0, 1, 2])
+    assert [(m == 1).sum() for m in found.masks.values()] == [7 * 100, 5 * 64, 5 * 36]
+    assert [(m == 2).sum() for m in found.masks.values()] == [7 * 224, 5 * 260, 5 * 288]
+
+
+def test_outlines_that_cross_in_another_phase_are_not_used_and_flagged(
+        cine: Cine, wall: dict[tuple[int, int], Outline]) -> None:
+    es = {(z, 2): Outline(box(12, 18), box(6, 24)) for z in range(2, 7)}
+    found = measure(cine, {**wall, **es, (4, 2): Outline(box(12, 18), box(22, 40))})
+    assert (found.esv_ml, list(found.masks), set(found.flags)) == (None, [0], {Flag.OUTLINES_CROSS})
+    assert measure(cine, {**wall, **es}).flags == frozenset()
 
 
 def test_contours_of_numbers_that_repeat_are_refused(make: Any, tmp_path: Path) -> None:
@@ -141,6 +170,7 @@ def test_a_phantoms_overlays_give_the_mass_of_its_own_contours(
     assert found.mass_g == pytest.approx((epi - endo) * voxel * 1.05, rel=0.02)
     assert found.edv_ml == pytest.approx(endo * voxel, rel=0.03)
     assert found.phase == 0
+    assert found.es_phase == subject.es
     assert found.esv_ml is not None
 
 

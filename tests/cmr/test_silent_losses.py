@@ -16,6 +16,7 @@ from lvray.cmr.quality import Flag
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
 from lvray.estimate import measure_contours, measure_overlays
+from lvray.settings import Quality
 
 
 def refusal(make: Any, images: Sequence[Dataset | bytes]) -> Reason:
@@ -104,6 +105,7 @@ def test_a_gap_beside_the_smallest(make: Any, gap: float, fine: bool) -> None:
 def test_a_stack_of_every_second_slice_is_flagged(make: Any) -> None:
     assert Flag.WIDE_PITCH in make.cine(make.stack(pitch=20.0)).flags
     assert Flag.WIDE_PITCH not in make.cine(make.stack(pitch=10.0)).flags
+    assert Flag.WIDE_PITCH not in make.cine(make.stack(pitch=20.0), Quality(wide_pitch_mm=25.0)).flags
 
 
 def test_a_heart_at_the_end_of_the_stack_is_flagged(make: Any) -> None:

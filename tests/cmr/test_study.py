@@ -19,6 +19,7 @@ from lvray.cmr.phantom.participant import Participant, frames, truth
 from lvray.cmr.quality import Flag
 from lvray.cmr.study import Cine, read_cine
 from lvray.errors import Reason, StudyRefused
+from lvray.settings import Quality
 
 Phantom = Callable[..., tuple[Participant, Cine]]
 
@@ -156,7 +157,15 @@ def test_a_missing_slice(make: Any) -> None:
     images = make.stack(slices=6)
     refused = refusal(make, images[:6] + images[9:])
     assert refused.reason == Reason.MISSING_SLICE
-    assert "20.0 mm between slices 2 and 3" in str(refused)
+    assert "20.0 mm between slices 2 and 3, 10.0 mm between slices 1 and 2" in str(refused)
+
+
+def test_a_slice_too_many(make: Any) -> None:
+    images = make.stack(slices=6)
+    between = make.stack(slices=6, pitch=15 / 2)[6:9]  # 15 mm below the first: halfway from the second to the third
+    refused = refusal(make, [*images, *between])
+    assert refused.reason == Reason.MISSING_SLICE
+    assert "one is too many: 10.0 mm between slices 1 and 2, 5.0 mm between slices 2 and 3" in str(refused)
 
 
 def test_a_real_missing_slice(sunnybrook: Path) -> None:
@@ -210,6 +219,22 @@ def test_an_uneven_or_shifted_stack_is_flagged(make: Any) -> None:
         for ds in moved[3:6]:
             ds.ImagePositionPatient = [float(v) for v in np.array(ds.ImagePositionPatient, float) + mm * direction]
         assert make.cine(moved).flags == (flag,)
+        assert make.cine(moved, Quality(stack_slices=(2, 16), pitch_share=0.3, shift_mm=5.0)).flags == ()
+
+
+@pytest.mark.parametrize(("slices", "usual"), [(6, False), (7, True), (16, True), (17, False)])
+def test_missing_or_extra_slices_are_flagged(make: Any, slices: int, usual: bool) -> None:
+    images = make.stack(slices=slices, phases=1)
+    assert (Flag.SLICES_UNUSUAL not in make.cine(images, Quality()).flags) == usual
+    assert Flag.SLICES_UNUSUAL not in make.cine(images, Quality(stack_slices=(6, 17))).flags
+
+
+@pytest.mark.parametrize(("spacing", "usual"), [
+    ((0.6, 1.5), False), ((0.7, 2.5), True), ((1.5, 2.6), False), ((1.83, 1.83), True)])
+def test_unusual_pixels_are_flagged(make: Any, spacing: tuple[float, float], usual: bool) -> None:
+    images = make.stack(spacing=spacing)
+    assert (Flag.PIXEL_UNUSUAL not in make.cine(images).flags) == usual
+    assert Flag.PIXEL_UNUSUAL not in make.cine(images, Quality(pixel_mm=(0.5, 3.0))).flags
 
 
 def test_of_two_complete_takes_of_a_slice_the_last_counts(make: Any) -> None:
@@ -221,6 +246,14 @@ def test_of_two_complete_takes_of_a_slice_the_last_counts(make: Any) -> None:
         cine = make.cine([*first, *second])
         assert (cine.slices, cine.phases, cine.flags) == (4, 3, ())
         assert all((cine.volume(p).image[1] == 0).all() for p in range(3))
+
+
+def test_a_take_that_lies_a_little_off_is_the_same_slice(make: Any) -> None:
+    images = make.stack()
+    again = other(images[3:6], SeriesNumber=8)
+    for ds in again:
+        ds.ImagePositionPatient = [v + 0.4 for v in ds.ImagePositionPatient]
+    assert make.cine([*images, *again]).slices == 4
 
 
 def test_an_incomplete_last_take_does_not_count(make: Any) -> None:

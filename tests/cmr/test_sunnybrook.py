@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lvray.cmr.archive import folder_members
-from lvray.cmr.ed import end_diastole
+from lvray.cmr.ed import end_diastole, end_systole
 from lvray.cmr.mass import grams
 from lvray.cmr.measure import measure, overlay_outlines, text_outlines
 from lvray.cmr.quality import Flag
@@ -40,7 +40,8 @@ def test_mass_and_volumes(real: Real, sunnybrook: Path, labels: dict[str, dict[s
     assert found.edv_ml == pytest.approx(float(known["edv_ml"]), rel=0.005)
     assert found.esv_ml == pytest.approx(float(known["esv_ml"]), rel=0.005)
     assert instances(cine, found.phase, found.slices) == known["ed_instances"]
-    assert found.flags == frozenset()
+    assert instances(cine, found.es_phase or 0, found.slices) == known["es_instances"]
+    assert found.flags == (set() if cine.slices == 12 else {Flag.MASK_AT_END})  # of 0201 only outlined slices are there
     assert grams(found.mask, cine.spacing) == pytest.approx(float(known["lvm_g"]), rel=0.02)
 
 
@@ -85,10 +86,16 @@ def test_another_patients_contours_are_refused(real: Real, sunnybrook: Path) -> 
 
 @pytest.mark.parametrize(("name", "contours", "phase"), [
     ("SCD0000101", "SC-HF-I-1", 19), ("SCD0000201", "SC-HF-I-2", 2), ("SCD0000501", "SC-HF-I-6", 2)])
-def test_ed_and_the_heart_from_the_images(real: Real, sunnybrook: Path, name: str, contours: str, phase: int) -> None:
+def test_ed_es_and_the_heart_from_images(real: Real, sunnybrook: Path, name: str, contours: str, phase: int) -> None:
     cine = real(name)
     ed = end_diastole(cine)
     assert (ed.volume.phase + 1 - phase + 1) % cine.phases in (0, 1, 2)
     assert ed.flags == frozenset()
-    y, x = np.argwhere(measure(cine, text_outlines(cine, sunnybrook / "contours" / contours)).mask == 1)[:, 1:].mean(0)
+    found = measure(cine, text_outlines(cine, sunnybrook / "contours" / contours))
+    y, x = np.argwhere(found.mask == 1)[:, 1:].mean(0)
     assert np.hypot(*(np.subtract(ed.centre_yx, (y, x)) * cine.spacing[1:])) < 10
+    es = end_systole(cine, ed)
+    assert es is not None
+    assert found.es_phase is not None
+    assert abs(es - found.es_phase) <= 1
+    assert end_systole(cine, ed, found) == found.es_phase

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pydicom
+import pytest
 import ray
+
+from lvray.shards.dataset import open_dataset
 
 Lvray = Callable[..., Any]
 
@@ -28,8 +34,56 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
+PLANTED = ("PatientComments", "InstitutionName", "OperatorsName", "OtherPatientIDs", "StudyDescription", "StudyID",
+           "ReferringPhysicianName", "SeriesDescription", "AccessionNumber", "PatientAddress", "ImageComments", "ProtocolName")
+
+
+@pytest.fixture(scope="session")
+def planted(cohort: Any, lvray: Lvray) -> Any:
+    """(DST, what was said) of studies with a planted text in twelve attributes, a private one, file names, the zip's
+    comment and an overlay's label: one sound, one cut short, one that no decoder takes, one that is no short axis."""
+    src = cohort.shards.parent / "planted"
+    src.mkdir()
+    for study in range(4):
+        with zipfile.ZipFile(cohort.good[study]) as given, zipfile.ZipFile(src / f"Planted^Zip{study}.zip", "w") as out:
+            out.comment = b"Planted^Comment"
+            for name in given.namelist():
+                data = given.read(name)
+                if name.endswith(".dcm"):
+                    data = _plant(data, study)
+                out.writestr(f"Planted^Folder/{name}", data[:900] if study == 1 else data)
+    dst = cohort.shards.parent / "planted-shards"
+    return dst, lvray("tensorize", src, dst, "--key", cohort.key, "--max-rejects", "1")
+
+
+def _plant(data: bytes, study: int) -> bytes:
+    ds = pydicom.dcmread(io.BytesIO(data))
+    for keyword in PLANTED:
+        if keyword != "SeriesDescription" or study == 3:
+            setattr(ds, keyword, "Planted^Text")
+    ds.private_block(0x29, "Planted^Maker", create=True).add_new(1, "LO", "Planted^Private")
+    ds.add_new((0x6000, 0x1500), "LO", "Planted^Overlay")
+    if study == 2:
+        ds.BitsAllocated = 24
+    if study == 3:
+        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    out = io.BytesIO()
+    ds.save_as(out)
+    return out.getvalue()
+
+
+def test_nothing_that_was_planted_comes_out(cohort: Any, planted: Any) -> None:
+    dst, said = planted
+    assert open_dataset(str(dst)).manifest.studies == 4
+    assert open_dataset(str(dst)).manifest.rejects.rows == 3
+    for name, data in contents(dst).items():
+        assert b"Planted" not in name.encode() + data, name
+    assert "Planted" not in said.out + said.err
+
+
 def test_the_search_finds_what_it_looks_for(cohort: Any) -> None:
-    assert leaks(cohort.secrets, cohort.good[0].read_bytes())
+    with zipfile.ZipFile(cohort.good[0]) as study:
+        assert all(leaks(cohort.secrets, study.read(name)) for name in study.namelist())
     assert leaks(cohort.secrets, (cohort.src / "labels.tsv").read_bytes())
     assert leaks(["1234567"], b"at /x/1234567_20209_2_0.zip") == ["1234567"]
     assert leaks(["1234567"], b"0.1234567 12345678 a1234567") == []
@@ -57,7 +111,7 @@ def test_nothing_in_what_commands_say(cohort: Any, seg: Any, reg: Any, evaluated
     assert {s.code for s in said} == {0, 2, 3}
 
 
-def test_nothing_in_rays_logs(cohort: Any, seg: Any, reg: Any, evaluated: Any, predicted: Any) -> None:
+def test_nothing_in_rays_logs(cohort: Any, seg: Any, reg: Any, evaluated: Any, predicted: Any, planted: Any) -> None:
     worker: Any = ray._private.worker  # the only way to this session's own
     logs = Path(worker._global_node.get_logs_dir_path())
     for name, data in contents(logs).items():

@@ -22,7 +22,7 @@ REG = recipes.override(recipes.smoke_reg(), ["network.width=2", "network.box=6,1
 def row(number: int) -> Row:
     rng = np.random.default_rng(number)
     image = rng.integers(0, 900, (5, 20, 30)).astype(np.int16)
-    return Row(participant="0" * 32, study="0" * 32, source="0" * 32, split="train", image=image,
+    return Row(participant="0" * 32, study="0" * 32, source="0" * 32, given="0" * 32, split="train", image=image,
                mask=(image // 301).astype(np.uint8), mask_source="expert", spacing=(10.0, 1.5, 1.25),
                affine=np.eye(4), heart_yx=(9.0, 14.0), ed_phase=1, manual_g=89.7037 + 24.8037 * number)
 

@@ -65,7 +65,7 @@ def test_a_fault_goes_to_the_board_and_ends_the_run_once(monkeypatch: pytest.Mon
         raise UseError("shard train-0 is missing")
 
     board = Board()
-    config = {"recipe": recipes.smoke_seg().model_dump(), "data": "somewhere", "board": Local(board)}
+    config = {"recipe": recipes.smoke_seg().model_dump(), "data": ("somewhere", ""), "board": Local(board)}
     monkeypatch.setattr("ray.get", lambda value: value)
     monkeypatch.setattr(worker, "_work", fails)
     with pytest.raises(UseError):  # the other workers, which wait for this one, are stopped by Ray

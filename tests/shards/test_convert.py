@@ -16,7 +16,7 @@ CONTEXT = convert.Context(b"0123456789abcdef", Tensorize())
 
 
 def test_an_unforeseen_failure_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(members: object) -> None:
+    def broken(*given: object) -> None:
         raise RuntimeError("participant 1000011")
 
     monkeypatch.setattr(convert, "read_cine", broken)
@@ -28,7 +28,7 @@ def test_an_unforeseen_failure_is_a_reject(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_store_that_fails_is_not_the_studys_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(members: object) -> None:
+    def gone(*given: object) -> None:
         raise EnvironmentFault("the store is gone")
 
     monkeypatch.setattr(convert, "read_cine", gone)

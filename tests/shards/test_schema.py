@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lvray.settings import Splits
 from lvray.shards import cells
-from lvray.shards.schema import SCHEMA, Row, from_arrow, to_arrow
+from lvray.shards.schema import ED_COLUMNS, SCHEMA, Row, from_arrow, to_arrow
 from lvray.shards.splits import NAMES, split_of
 
 
@@ -43,7 +43,16 @@ def test_rows_round_trip(rows: list[Row]) -> None:
         assert back.image.dtype == row.image.dtype
 
 
+def test_a_table_of_end_diastole_alone(rows: list[Row]) -> None:
+    for row, back in zip(rows, from_arrow(to_arrow(rows).select(ED_COLUMNS)), strict=True):
+        np.testing.assert_equal(back.image, row.image)
+        assert (back.others, back.other_masks, back.other_phases) == (None, None, row.other_phases)
+
+
 @pytest.mark.parametrize(("change", "rule"), [
+    ({"other_phases": (2,)}, "others are"),
+    ({"others": np.zeros((1, 2, 9, 7), np.float32), "other_phases": (2,)}, "others are"),
+    ({"other_masks": np.zeros((1, 3, 3), np.uint8), "other_mask_phases": (2,)}, "other masks are"),
     ({"participant": "1234567"}, "hashes are 32 hex"),
     ({"image": np.zeros((2, 3, 4))}, "int16 or float32"),
     ({"image": np.full((2, 9, 7), np.nan, np.float32)}, "image is finite"),

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from lvray.errors import EnvironmentFault, LvrayError, UseError
 from lvray.settings import Stream
-from lvray.shards import stream
+from lvray.shards import schema, stream
 from lvray.shards.dataset import Dataset, select
 from lvray.shards.schema import Row
 
@@ -52,7 +53,9 @@ def test_rows_come_back_as_written(dataset: Dataset, rows: list[Row]) -> None:
     def same(read: list[Row], epoch: int, at: list[int]) -> None:
         for row in read:
             for field in dataclasses.fields(Row):
-                np.testing.assert_equal(getattr(row, field.name), getattr(written[row.study], field.name))
+                beyond = field.name in schema.BEYOND_ED
+                np.testing.assert_equal(getattr(row, field.name),
+                                        None if beyond else getattr(written[row.study], field.name))
     read(dataset, collate=same, epochs=1)
 
 
@@ -117,8 +120,11 @@ def shard_file(dataset: Dataset, split: str = "train") -> Path:
 
 
 def flip(path: Path) -> None:
+    """One bit in the images of the first row group."""
     data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 0x10
+    image = pq.ParquetFile(path).metadata.row_group(0).column(schema.SCHEMA.names.index("image"))
+    assert image.path_in_schema == "image"
+    data[image.data_page_offset + image.total_compressed_size // 2] ^= 0x10
     path.write_bytes(data)
 
 

@@ -94,8 +94,11 @@ def inlinevf(subject: Participant, phase: int) -> list[Outline | None] | None:
     """What InlineVF draws in every slice of a phase, base to apex; None without results: it draws ED and ES only."""
     if subject.person.inlinevf == "absent" or phase not in (0, subject.es):
         return None
+    share = float(subject.shares[phase])
+    if not subject.options.bias:
+        return outlines.true_outlines(subject.heart, subject.scan, share)
     bias = outlines.bias(subject.person, subject.seed, subject.number, subject.options.slices)
-    return outlines.inlinevf_outlines(subject.heart, subject.scan, float(subject.shares[phase]), bias)
+    return outlines.inlinevf_outlines(subject.heart, subject.scan, share, bias)
 
 
 def frames(subject: Participant, index: int, take: str = "slice") -> Frames:

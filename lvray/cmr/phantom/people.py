@@ -19,12 +19,16 @@ _EIDS, _EID_STRIDE = 9_000_000, 2_654_437
 
 @dataclass(frozen=True)
 class PhantomOptions:
-    """Size of a study. A real one: 50 phases, 8 to 13 slices, about 208 x 168. ValueError for what no heart fits."""
+    """Size of a study. A real one: 50 phases, 8 to 13 slices, about 208 x 168. ValueError for what no heart fits.
+
+    bias: InlineVF errs as it does; else it draws the true outlines, where it draws at all.
+    """
 
     phases: int = 10
     slices: int = 8
     rows: int = 96
     columns: int = 96
+    bias: bool = True
 
     def __post_init__(self) -> None:
         for field, least in (("phases", 2), ("slices", 6), ("rows", 64), ("columns", 64)):

@@ -32,11 +32,11 @@ def write_participant(out: Path, seed: int, number: int, options: PhantomOptions
     subject = participant(seed, number, options)
     path = out / f"{subject.person.eid}_20209_2_0.zip"
     rows = ["filename,patientid,date,series discription,instancenumber"]
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for description, instance, uid, data in images(subject):
-            archive.writestr(zipfile.ZipInfo(f"{uid}.dcm"), data)
+            _add(archive, f"{uid}.dcm", data)
             rows.append(f"{uid}.dcm,{subject.person.eid},{subject.person.visit:%b %d, %Y},{description},{instance}")
-        archive.writestr(zipfile.ZipInfo("manifest.cvs"), "\n".join(rows) + "\n")
+        _add(archive, "manifest.cvs", "\n".join(rows) + "\n")
     return path
 
 
@@ -53,3 +53,8 @@ def write_tables(out: Path, participants: int, seed: int, options: PhantomOption
         known.append(f"{who.eid}\t{hearts.mass_g(subject.heart):.3f}\t{edv:.2f}\t{esv:.2f}\t{who.inlinevf}")
     (out / "labels.tsv").write_text("\n".join(labels) + "\n")
     (out / "truth.tsv").write_text("\n".join(known) + "\n")
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes | str) -> None:
+    """Deflated, as UK Biobank's members are, and without the time of day."""
+    archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, compresslevel=1)

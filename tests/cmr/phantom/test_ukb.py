@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_series_headers_and_manifest(tmp_path: Path) -> None:
     assert np.diff([p @ normal for p in planes]) == pytest.approx(-10.0, abs=1e-4)
     assert -normal @ np.array([1, -1, -1]) / np.sqrt(3) > np.cos(np.radians(15.1))
     with zipfile.ZipFile(path) as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_DEFLATED}
         header, line, *_ = archive.read("manifest.cvs").decode().splitlines()
     assert f"{subject.person.visit:%b %d, %Y}" in line
     assert line.count(",") == header.count(",") + 1
@@ -82,6 +84,21 @@ def test_overlays_are_the_outlines_least_significant_bit_first(tmp_path: Path) -
             bits = [(data[i // 8] >> (i % 8)) & 1 for i in range(80 * 72)]
             assert np.array_equal(np.array(bits, bool).reshape(80, 72), raster(outline, 80, 72))
             assert np.array_equal(ds.overlay_array(0x6000), raster(outline, 80, 72))
+
+
+def test_without_bias_inlinevf_draws_the_true_outlines() -> None:
+    number = having(None)
+    biased, unbiased = (participant(0, number, replace(OPTIONS, bias=bias)) for bias in (True, False))
+    true, drawn, usual = truth(unbiased).outlines, inlinevf(unbiased, 0), inlinevf(biased, 0)
+    assert drawn is not None
+    assert usual is not None
+    assert any(outline is not None for outline in true)
+    for one, other, wrong in zip(true, drawn, usual, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert np.array_equal(one.epi, other.epi)
+            assert wrong is None or not np.array_equal(raster(wrong, 80, 72), raster(one, 80, 72))
+    assert inlinevf(unbiased, 3) is None
 
 
 @pytest.mark.parametrize("quirk", [None, "results", "valve", "rescan", "mixed", "from_apex"])
