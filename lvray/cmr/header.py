@@ -125,7 +125,7 @@ def file_meta(data: bytes) -> tuple[str, int]:
     elements = _elements(data, end, implicit=False)
     while data[end:end + 2] == b"\2\0":
         tag, vr, at, length = next(elements)
-        if end == 132 and (tag, vr, length) != (GROUP_LENGTH, b"UL", 4):
+        if (end == 132 and (tag, vr, length) != (GROUP_LENGTH, b"UL", 4)) or (tag == SYNTAX and vr != b"UI"):
             raise Unusual
         if tag == SYNTAX:
             syntax = data[at:at + length]

@@ -80,3 +80,40 @@ def test_a_file_that_cannot_be_opened_is_the_environments_fault(tmp_path: Path) 
     with pytest.raises(EnvironmentFault, match=r"file 1 of the study cannot be opened") as fault:
         found[0].open()
     assert "secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_first_bytes_of_a_member(method: int, tmp_path: Path) -> None:
+    data = {"a": bytes(range(256)) * 40, "b": b"short", "c": b""}
+    for name, content_ in data.items():
+        (tmp_path / name).write_bytes(content_)
+    for found in (zip_members(io.BytesIO(zipped(data, method))), folder_members(tmp_path)):
+        for n in (0, 3, 300, 20_000):
+            assert [m.head(n) for m in found] == [content_[:n] for content_ in data.values()]
+
+
+def test_no_more_is_inflated_than_the_directory_states() -> None:
+    data = bytearray(zipped({"1": bytes(range(256)) * 400}))
+    for at in (data.index(b"PK\3\4") + 22, data.index(b"PK\1\2") + 24):
+        data[at:at + 4] = (1000).to_bytes(4, "little")
+    found, = zip_members(io.BytesIO(bytes(data)))
+    assert found.head(1 << 20) == (bytes(range(256)) * 4)[:1000]
+    assert refusal(bytes(data)) == Reason.UNREADABLE_FILE
+
+
+def test_members_that_share_bytes_are_a_bomb() -> None:
+    data = zipped({"1": b"1" * 99, "2": b"2" * 99})
+    second = data.rindex(b"PK\1\2") + 42
+    assert refusal(data[:second] + bytes(4) + data[second + 4:]) == Reason.UNSAFE_ARCHIVE
+
+
+def test_a_zip_of_too_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
+    assert zip_members(io.BytesIO(zipped(dict.fromkeys("abc", b""))))
+    assert refusal(zipped(dict.fromkeys("abcd", b""))) == Reason.TOO_LARGE
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 100)
+    assert refusal(zipped(dict.fromkeys("abc", b""))) == Reason.UNSAFE_ARCHIVE
+
+
+def test_another_compression_is_refused() -> None:
+    assert refusal(zipped({"1": b"1" * 99}, zipfile.ZIP_BZIP2)) == Reason.UNREADABLE_FILE

@@ -35,7 +35,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 PLANTED = ("PatientComments", "InstitutionName", "OperatorsName", "OtherPatientIDs", "StudyDescription", "StudyID",
-           "ReferringPhysicianName", "SeriesDescription", "AccessionNumber", "PatientAddress", "ImageComments", "ProtocolName")
+           "ReferringPhysicianName", "SeriesDescription", "AccessionNumber", "PatientAddress", "ImageComments",
+           "ProtocolName")
 
 
 @pytest.fixture(scope="session")
