@@ -78,7 +78,7 @@ def tensorize(src: Annotated[str, typer.Argument(help="URI of a folder of zips, 
     from lvray.shards.dataset import summary
     from lvray.shards.identity import load_key
 
-    asked = recipes.override(Tensorize(), [*(sets or []), *([f'phases="{phases}"'] if phases else [])])
+    asked = recipes.override(Tensorize(), [*(sets or []), *([f"phases={phases}"] if phases else [])])
     secret = load_key(key, os.environ, dst)
     with console.progress("tensorize") as tell:
         made = job(src, dst, key=secret, settings=asked, labels=labels, contours=contours, link=link, splits=splits,

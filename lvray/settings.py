@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Above = Annotated[float, Field(gt=0)]
@@ -159,3 +159,9 @@ class Tensorize(Settings):
     group_rows: Positive = 16
     """Rows of a Parquet row group."""
     shard_mb: Positive = 128
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _list(cls, value: object) -> object:
+        """`--set phases=ed,es` comes as a list."""
+        return ",".join(map(str, value)) if isinstance(value, list) else value

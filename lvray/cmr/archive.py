@@ -29,8 +29,8 @@ MAX_RATIO = 1000
 memory is the size of a member."""
 MAX_DIRECTORY_BYTES = 256 * MAX_MEMBERS
 """Of a zip's directory, which zipfile reads whole."""
-PIECE_BYTES = 1 << 20
-"""Compressed bytes held at once."""
+PIECE_BYTES = 4 << 20
+"""Read and inflated at once."""
 SPARE_BYTES = 512
 """Deflated data that do not shrink take a little more than their size."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -103,15 +103,15 @@ def _directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
         if any(MAX_DIRECTORY_BYTES < size != 0xFFFFFFFF for size in sizes):
             raise StudyRefused(Reason.UNSAFE_ARCHIVE, "the zip lists an absurd number of files")
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error) as e:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, OverflowError, struct.error) as e:
         raise StudyRefused(Reason.UNREADABLE_FILE, "the zip cannot be read; copy it again") from e
-    infos = archive.infolist()
-    at = 0
-    for info in sorted(infos, key=lambda i: i.header_offset):  # files that share bytes make a bomb of a small zip
-        if info.header_offset < at:
+    infos, at = archive.infolist(), 0
+    starts = sorted((i.header_offset, i.compress_size) for i in infos)
+    for start, size in (*starts, (archive.start_dir, 0)):
+        if start < at:  # files that share bytes make a bomb of a small zip
             raise StudyRefused(Reason.UNSAFE_ARCHIVE, "files of the zip overlap")
-        at = info.header_offset + LOCAL_HEADER.size + info.compress_size
-    return [i for i in infos if not i.is_dir()]
+        at = start + LOCAL_HEADER.size + size
+    return [i for i in infos if not i.filename.endswith("/")]
 
 
 def _refuse_many(files: list[Path] | list[zipfile.ZipInfo], what: str) -> None:
@@ -154,11 +154,13 @@ def _inflate(file: BinaryIO, info: zipfile.ZipInfo, wanted: int) -> io.BytesIO:
         raise zipfile.BadZipFile
     file.seek(name + extra, io.SEEK_CUR)
     deflated = zlib.decompressobj(-zlib.MAX_WBITS) if info.compress_type == zipfile.ZIP_DEFLATED else None
-    out, left = io.BytesIO(), info.compress_size
+    out, packed, left = io.BytesIO(), b"", info.compress_size
     while (missing := wanted - out.tell()) > 0:
-        packed = file.read(min(missing + (SPARE_BYTES if deflated else 0), PIECE_BYTES, left))
+        if not packed:
+            packed = file.read(min(missing + (SPARE_BYTES if deflated else 0), PIECE_BYTES, left))
+            left -= len(packed)
         if not packed:
             raise zipfile.BadZipFile
-        left -= len(packed)
-        out.write(deflated.decompress(packed, missing) if deflated else packed)
+        out.write(deflated.decompress(packed, min(missing, PIECE_BYTES)) if deflated else packed)
+        packed = deflated.unconsumed_tail if deflated else b""
     return out

@@ -82,7 +82,7 @@ class Header:
         return self.values.get(name)
 
 
-class Unusual(ValueError):
+class _Unusual(ValueError):
     """pydicom's turn."""
 
 
@@ -105,28 +105,28 @@ def parse(data: bytes) -> Header:
     """The header that these bytes begin with. ValueError: let pydicom read it. struct.error: it goes on behind them."""
     syntax, at = file_meta(data)
     if syntax not in (IMPLICIT, EXPLICIT) and not syntax.startswith(ENCAPSULATED):
-        raise Unusual
+        raise _Unusual
     if syntax == IMPLICIT and data[at + 4:at + 6].isalpha() and data[at + 4:at + 6].isupper():  # is that a VR?
-        raise Unusual
+        raise _Unusual
     raw, at, length = _until_pixels(data, at, syntax == IMPLICIT)
     if (length == UNDEFINED_LENGTH) != syntax.startswith(ENCAPSULATED):
-        raise Unusual
+        raise _Unusual
     values = {wanted.name: _value(value, wanted) for wanted, value in raw.items() if value}
     if values.get("SOPClassUID") != CLASSIC_MR or not values.keys() >= {"Rows", "Columns", "BitsAllocated"}:
-        raise Unusual
+        raise _Unusual
     return Header(values, at, length)
 
 
 def file_meta(data: bytes) -> tuple[str, int]:
     """The transfer syntax of a file, and where its data set begins. Errors: as parse."""
     if data[128:132] != b"DICM":
-        raise Unusual
+        raise _Unusual
     syntax, end = b"", 132
     elements = _elements(data, end, implicit=False)
     while data[end:end + 2] == b"\2\0":
         tag, vr, at, length = next(elements)
         if (end == 132 and (tag, vr, length) != (GROUP_LENGTH, b"UL", 4)) or (tag == SYNTAX and vr != b"UI"):
-            raise Unusual
+            raise _Unusual
         if tag == SYNTAX:
             syntax = data[at:at + length]
         end = at + length
@@ -146,7 +146,7 @@ def _until_pixels(data: bytes, at: int, implicit: bool) -> tuple[dict[Wanted, by
             if vr and vr not in wanted.vrs:
                 break
             raw[wanted] = data[start:start + length]
-    raise Unusual
+    raise _Unusual
 
 
 def _elements(data: bytes, at: int, implicit: bool, after: int = -1, end: int | None = None,
@@ -167,38 +167,38 @@ def _elements(data: bytes, at: int, implicit: bool, after: int = -1, end: int | 
                 length, = LENGTH.unpack_from(data, at)
                 at += 4
             elif vr not in SHORT and group != 0xFFFE:
-                raise Unusual
+                raise _Unusual
         tag = group << 16 | element
         if tag <= after:
-            raise Unusual
+            raise _Unusual
         if length == UNDEFINED_LENGTH:
             if tag != PIXELS or depth:
                 length = _sequence_end(data, at, implicit, tag, vr, depth + 1) - at
         elif length % 2 or (tag == CHARSET and not _is_ascii(vr, data[at:at + length])):
-            raise Unusual
+            raise _Unusual
         yield tag, vr, at, length
         at, after = at + length, tag
     if at != end:
-        raise Unusual
+        raise _Unusual
 
 
 def _sequence_end(data: bytes, at: int, implicit: bool, tag: int, vr: bytes, depth: int) -> int:
     """The first byte behind a sequence of undefined length whose first item begins at `at`."""
     if depth > DEEPEST or (vr != b"SQ" and not (implicit and _is_sequence(tag, data, at))):
-        raise Unusual
+        raise _Unusual
     while True:
         group, element, length = IMPLICIT_ELEMENT.unpack_from(data, at)
         at += 8
         if (group << 16 | element, length) == (SEQUENCE_END, 0):
             return at
         if group << 16 | element != ITEM:
-            raise Unusual
+            raise _Unusual
         end = None if length == UNDEFINED_LENGTH else at + length
         for inner, _, start, size in _elements(data, at, implicit, end=end, depth=depth):
             at = start + size
             if inner >= ITEM:
                 if (inner, size, end) != (ITEM_END, 0, None):
-                    raise Unusual
+                    raise _Unusual
                 break
 
 
@@ -221,21 +221,21 @@ def _value(raw: bytes, wanted: Wanted) -> Any:
         return raw
     if vr in BINARY:
         if len(raw) != BINARY[vr].size:
-            raise Unusual
+            raise _Unusual
         return BINARY[vr].unpack(raw)[0]
     if vr == "DS":
         numbers = tuple(map(float, raw.decode("ascii").rstrip(" \0").split("\\")))
         if len(numbers) != wanted.values:
-            raise Unusual
+            raise _Unusual
         return numbers if wanted.values > 1 else numbers[0]
     text = _text(raw)
     if vr == "IS":
         number = int(text)
         if abs(number) >= 1 << 31:
-            raise Unusual
+            raise _Unusual
         return number
     if vr == "PN" and "=" in text:
-        raise Unusual
+        raise _Unusual
     return text
 
 
@@ -243,5 +243,5 @@ def _text(raw: bytes) -> str:
     """ASCII without padding, and without anything that may mean more than itself."""
     text = raw.decode("ascii").rstrip(" \0")
     if len(text) > MAX_TEXT or text[:1] == " " or "\\" in text or not text.isprintable():
-        raise Unusual
+        raise _Unusual
     return text
