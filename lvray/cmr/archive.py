@@ -137,7 +137,7 @@ def _zip_member(file: BinaryIO, number: int, info: zipfile.ZipInfo) -> Member:
             out = _inflate(file, info, wanted)
             if check and zlib.crc32(out.getbuffer()) != info.CRC:
                 raise zipfile.BadZipFile
-        except (zipfile.BadZipFile, zlib.error, struct.error) as e:
+        except (zipfile.BadZipFile, zlib.error, struct.error, OSError) as e:
             raise StudyRefused(Reason.UNREADABLE_FILE, f"member {number} of the zip is damaged; copy it again") from e
         out.seek(0)
         return out

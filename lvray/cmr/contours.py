@@ -25,6 +25,9 @@ SUPERSAMPLE = 8
 SMOOTH_PX, REACH_PX = 1.0, 4
 """An overlay ring is a staircase; its shares are smoothed so before they become a mask of whole pixels, and no further
 than REACH_PX from the line."""
+SPECK_PX = 9
+"""So few line pixels apart from the rest enclose nothing: a cavity that closes at the apex, or a stray dot. More may be
+an outline in pieces."""
 OPEN_SHARE = 0.1
 """Of an overlay's line pixels, how many may have the same region on both sides, as those of an open line have."""
 SMALL_DISK_PX, LARGE_DISK_PX = 5, 30
@@ -93,6 +96,7 @@ def ring_outline(ring: NDArray[np.bool_]) -> Outline:
     for the epicardium, as at an apex. ValueError: an empty plane.
     StudyRefused: a line that is not closed.
     """
+    ring = _without_speck(ring)
     y, x = (slice(max(at.min() - REACH_PX, 0), at.max() + REACH_PX + 1) for at in np.nonzero(ring))
     shares = np.zeros((2, *ring.shape), np.float32)
     endo, shares[1, y, x] = _areas(np.pad(ring[y, x], 1))
@@ -100,6 +104,13 @@ def ring_outline(ring: NDArray[np.bool_]) -> Outline:
         return Outline(None, shares[1])
     shares[0, y, x] = endo
     return Outline(shares[0], shares[1])
+
+
+def _without_speck(ring: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pieces = label(ring, connectivity=2)
+    sizes = np.bincount(pieces.ravel())[1:]
+    apart = np.append(False, sizes <= SPECK_PX)[pieces]
+    return ring & ~apart if 0 < apart.sum() <= min(SPECK_PX, sizes.max()) else ring
 
 
 def _areas(line: NDArray[np.bool_]) -> tuple[Shares | None, Shares]:

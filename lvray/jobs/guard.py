@@ -8,6 +8,8 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
+
 from lvray.errors import EnvironmentFault
 
 MEMORY_BYTES = 1 << 30
@@ -18,6 +20,7 @@ MEMORY_BYTES = 1 << 30
 def bounded(seconds: int, memory: int = MEMORY_BYTES) -> Iterator[None]:
     """Inside, the process ends itself after `seconds`, whatever C code it is in; what would take more than `memory`
     bytes on top of what the process has already raises MemoryError (on Linux). For the worker of a Ray task."""
+    pa.allocate_buffer(1)  # Arrow's allocator sets a gigabyte of addresses aside at first: not the study's
     limits = resource.getrlimit(resource.RLIMIT_DATA)
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)

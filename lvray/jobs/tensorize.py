@@ -139,6 +139,7 @@ def _read(todo: list[Todo], work: str, context: Context, progress: Progress) -> 
         detail = f"its reader died {RETRIES + 1} times, or took more than {context.settings.study_seconds} s"
         return reject(item.source, context, Reason.GAVE_UP, detail, None)
 
+    progress(0, len(todo), 0)
     for done, outcome in enumerate(in_order(_study, todo, (work, context), given_up), 1):
         if isinstance(outcome, Reject):
             refused.append(outcome)

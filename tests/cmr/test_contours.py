@@ -77,6 +77,21 @@ def test_one_ring_is_the_epicardium_of_an_apex() -> None:
     assert set(np.unique(outline.labels(SHAPE))) == {0, 2}
 
 
+def test_a_cavity_that_has_closed_is_none() -> None:
+    speck = ring(circle(17))
+    speck[38:41, 44:47] = True
+    outline = ring_outline(speck)
+    assert outline.endo is None
+    assert outline.wall_px == pytest.approx(disc(17), rel=0.02)
+
+
+def test_an_inner_outline_in_pieces_is_refused() -> None:
+    inner = ring(circle(9))
+    inner[:, 36:40] = inner[:, 48:52] = inner[34:36] = inner[41:43] = False
+    with pytest.raises(StudyRefused, match="open"):
+        ring_outline(ring(circle(17)) | inner)
+
+
 def test_rings_that_touch() -> None:
     outline = ring_outline(ring(circle(10, (40, 38)), circle(16, (46, 38))))
     assert outline.cavity_px == pytest.approx(disc(10), rel=0.05)

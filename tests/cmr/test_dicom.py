@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import random
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.data.data_manager import DATA_ROOT
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
+from lvray.cmr import dicom, file
+from lvray.cmr.archive import Member
 from lvray.cmr.dicom import read_frames
+from lvray.cmr.header import file_meta
 from lvray.cmr.pixels import pixels
-from lvray.errors import Reason, StudyRefused
+from lvray.errors import EnvironmentFault, Reason, StudyRefused
 
 
 def sample(name: str) -> bytes:
@@ -117,6 +123,83 @@ def test_a_file_cut_short_anywhere_is_refused(make: Any, name: str) -> None:
 def test_a_deflated_file_cut_short_is_refused(make: Any, sunnybrook: Path) -> None:
     data = (sunnybrook / "derived_transfer_syntax" / "139_deflated.dcm").read_bytes()
     assert refusal(make, data[:len(data) // 2]) == Reason.UNREADABLE_FILE
+
+
+def deflated(data: bytes, more: bytes = b"") -> bytes:
+    """An explicit little endian file with its data set deflated, and `more` behind it."""
+    _, at = file_meta(data)
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    plain = b"UI\x14\0" + b"1.2.840.10008.1.2.1\0"
+    assert plain in data[:at]
+    head = data[:at].replace(plain, b"UI\x16\0" + b"1.2.840.10008.1.2.1.99")
+    return head + deflate.compress(data[at:] + more) + deflate.flush()
+
+
+def test_a_deflated_file_inflates_within_bounds(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make.bytes(make.stack(slices=1, phases=1)[0])
+    plain, frame = (read_frames([make.member(d)])[0] for d in (data, deflated(data)))
+    assert frame.uid == plain.uid
+    assert np.array_equal(pixels([frame])[frame], pixels([plain])[plain])
+    assert read_frames([make.member(deflated(data, bytes(10_000)))])
+    monkeypatch.setattr(file, "MAX_FILE_BYTES", 10_000)
+    assert refusal(make, deflated(data, bytes(10_000))) == Reason.UNREADABLE_FILE
+    assert refusal(make, deflated(data)[:-20]) == Reason.UNREADABLE_FILE
+    assert refusal(make, deflated(data).replace(b"\2\0\0\0UL", b"\2\0\1\0UL")) == Reason.UNREADABLE_FILE
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+@pytest.mark.parametrize("shape", [(4097, 1), (1, 65535), (0, 5)])
+def test_an_absurd_matrix_is_refused(make: Any, shape: tuple[int, int], multiframe: bool) -> None:
+    ds = make.stack(slices=1, phases=1)[0]
+    ds.Rows, ds.Columns = shape
+    ds.PixelData = bytes(2 * shape[0] * shape[1])
+    if multiframe:
+        ds.SOPClassUID, ds.NumberOfFrames = EnhancedMRImageStorage, 1
+    with pytest.raises(StudyRefused, match=f"image 7 claims {shape[0]} x {shape[1]} pixels"):
+        read_frames([make.member(make.bytes(ds), 7)])
+
+
+def test_an_absurd_number_of_frames_is_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ds = make.stack(slices=1, phases=1)[0]
+    ds.SOPClassUID, ds.NumberOfFrames = EnhancedMRImageStorage, 1_000_000_000
+    assert refusal(make, make.bytes(ds)) == Reason.TOO_LARGE
+    members = make.members(make.stack(slices=2, phases=2))
+    monkeypatch.setattr(dicom, "MAX_FRAMES", 4)
+    assert len(read_frames(members)) == 4
+    monkeypatch.setattr(dicom, "MAX_FRAMES", 3)
+    with pytest.raises(StudyRefused, match="more than 3 MR images"):
+        read_frames(members)
+
+
+def test_what_pydicom_would_make_too_much_of_is_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom, "read_header", lambda head: None)
+    ds = make.stack(slices=1, phases=1)[0]
+    ds.ReferencedImageSequence = [Dataset() for _ in range(50)]
+    data, padding = make.bytes(ds), b"\xfc\xff\xfc\xffOB\0\0" + (1000).to_bytes(4, "little") + bytes(1000)
+    ahead = len(data) - 960
+    monkeypatch.setattr(file, "MAX_ITEMS", 50)
+    monkeypatch.setattr(file, "MAX_HEADER_BYTES", max(ahead, len(padding)))
+    assert read_frames([make.member(data + padding)])
+    for limit in ({"MAX_ITEMS": 49}, {"MAX_HEADER_BYTES": ahead - 20}, {"MAX_HEADER_BYTES": len(padding) - 1}):
+        with monkeypatch.context() as stricter:
+            for name, value in limit.items():
+                stricter.setattr(file, name, value)
+            assert refusal(make, data + padding) == Reason.UNREADABLE_FILE
+
+
+def test_other_objects_are_not_read_beyond_their_class(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make.bytes(make.stack(slices=1, phases=1)[0])
+    monkeypatch.setattr(file, "MAX_HEADER_BYTES", len(image))
+    assert len(read_frames([make.member(image), make.member(sample("CT_small.dcm")[:3000], 2, True)])) == 1
+
+
+def test_a_disk_that_fails_is_the_environments_fault() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(EnvironmentFault, match="Input/output error"):
+        read_frames([Member(1, 1000, Failing)])
 
 
 @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "emri_small_jpeg_ls_lossless.dcm"])

@@ -37,6 +37,20 @@ def test_the_disc_that_beats_is_the_heart(centre: tuple[float, float], still: tu
     assert heart.found
 
 
+@pytest.mark.parametrize("zoom", [1, 2, 3])
+def test_small_pixels_show_the_same_heart(zoom: int) -> None:
+    images = beating((55, 30)).repeat(zoom, 2).repeat(zoom, 3)
+    heart = find_heart(images, (SPACING[0] / zoom, SPACING[1] / zoom))
+    off = np.hypot(*((np.divide(heart.centre_yx, zoom) - (55, 30)) * SPACING))
+    assert off < 6
+    assert heart.ed == 3
+
+
+def test_whole_numbers_and_floats_are_alike() -> None:
+    whole = np.rint(beating((45, 40))).astype(np.int16)
+    assert find_heart(whole, SPACING) == find_heart(whole.astype(np.float32), SPACING)
+
+
 @pytest.mark.parametrize("ed", [0, 3, 9])
 def test_ed_is_the_fullest_phase(ed: int) -> None:
     heart = find_heart(beating((45, 40), ed=ed), SPACING)

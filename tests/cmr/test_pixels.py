@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.pixels.utils import pixel_array
 
+from lvray.cmr import file
+from lvray.cmr import pixels as pixel_module
+from lvray.cmr.archive import zip_members
 from lvray.cmr.dicom import Frame, read_frames
 from lvray.cmr.pixels import overlay, pixels
 from lvray.errors import Reason, StudyRefused
@@ -78,6 +83,86 @@ def test_damaged_pixels_are_refused(make: Any, caplog: pytest.LogCaptureFixture)
     assert not caplog.records
     assert refused.value.reason == Reason.UNREADABLE_FILE
     assert str(refused.value).startswith("image 3 ")
+
+
+def both_ways(frames: list[Frame]) -> list[np.ndarray]:
+    """Their pixels, which are the same whether decoded directly or by pydicom."""
+    found = list(pixel_module.pixels(frames).values())
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr(pixel_module, "_plain", lambda data: None)
+        for image, other in zip(found, pixels(frames).values(), strict=True):
+            assert image.dtype == other.dtype
+            assert np.array_equal(image, other)
+    return found
+
+
+@pytest.mark.parametrize(("stored", "signed", "low", "high", "direct"), [
+    (16, 0, 0, 65535, True), (12, 0, 0, 4095, True), (12, 0, 0, 4096, False), (16, 1, -32768, 32767, True),
+    (12, 1, -2048, 2047, False)])
+def test_plain_pixels_are_decoded_directly(make: Any, stored: int, signed: int, low: int, high: int,
+                                           direct: bool) -> None:
+    ds = make.stack(slices=1, phases=1)[0]
+    ds.BitsStored, ds.HighBit, ds.PixelRepresentation = stored, stored - 1, signed
+    values = np.linspace(low, high, 20 * 24).astype("<i2" if signed else "<u2").reshape(20, 24)
+    ds.PixelData = values.tobytes()
+    assert (pixel_module._plain(make.bytes(ds)) is not None) == direct
+    image, = both_ways([frame_of(make, ds)])
+    if direct:
+        assert np.array_equal(image, values)
+
+
+@pytest.mark.parametrize("change", [
+    {"RescaleSlope": 0.5, "RescaleIntercept": -3}, {"RescaleSlope": 0}, {"PhotometricInterpretation": "MONOCHROME1"},
+    {"PixelData": bytes(962)}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, {"NumberOfFrames": 1},
+    {"DataSetTrailingPadding": bytes(8)}])
+def test_pixels_of_any_kind_are_those_of_pydicom(make: Any, change: dict[str, object]) -> None:
+    ds = make.stack(slices=1, phases=1)[0]
+    for name, value in change.items():
+        setattr(ds, name, value)
+    both_ways([frame_of(make, ds)])
+
+
+def test_a_kept_image_is_checked_against_the_zips_crc(make: Any) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("1.dcm", make.bytes(make.stack(slices=1, phases=1)[0]))
+    data = bytearray(out.getvalue())
+    data[data.index(b"PK\1\2") - 100] ^= 1
+    frames = read_frames(zip_members(io.BytesIO(bytes(data))))
+    with pytest.raises(StudyRefused, match="member 1 of the zip is damaged"):
+        pixels(frames)
+
+
+def test_more_images_than_memory_should_hold(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = read_frames(make.members(make.stack(slices=1, phases=3)))
+    monkeypatch.setattr(pixel_module, "MAX_BYTES", 3 * 20 * 24 * 2)
+    assert len(pixels(frames)) == 3
+    monkeypatch.setattr(pixel_module, "MAX_BYTES", 3 * 20 * 24 * 2 - 1)
+    with pytest.raises(StudyRefused) as refused:
+        pixels(frames)
+    assert refused.value.reason == Reason.TOO_LARGE
+
+
+def test_a_file_larger_than_memory_should_hold(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = read_frames(make.members(make.stack(slices=1, phases=1)))
+    monkeypatch.setattr(file, "MAX_FILE_BYTES", frames[0].member.size - 1)
+    with pytest.raises(StudyRefused) as refused:
+        pixels(frames)
+    assert refused.value.reason == Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(("name", "marker", "place"), [
+    ("MR_small_jp2klossless.dcm", b"\xff\x4f\xff\x51", 8), ("MR_small_jpeg_ls_lossless.dcm", b"\xff\xf7", 5)])
+def test_a_codestream_of_another_size_is_not_decoded(make: Any, monkeypatch: pytest.MonkeyPatch, name: str,
+                                                    marker: bytes, place: int) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(pixel_module, "get_decoder", asked.append)
+    data = bytearray(Path(str(get_testdata_file(name, download=False))).read_bytes())
+    at = data.index(marker) + place
+    data[at] = 0xEA
+    with pytest.raises(StudyRefused, match="image 3 is damaged"):
+        pixels(read_frames([make.member(bytes(data), 3)]))
+    assert not asked
 
 
 def test_overlay_bits(make: Any) -> None:

@@ -29,5 +29,6 @@ except MemoryError:
 
 
 def test_what_fits_is_left_alone() -> None:
-    done = run("with bounded(60): kept = bytearray(1 << 28)\nprint('done')")
+    done = run("import pyarrow\nwith bounded(60): kept = [pyarrow.allocate_buffer(1 << 28), bytearray(1 << 29)]\n"
+               "print('done')")
     assert (done.stdout, done.stderr) == ("done\n", "")
