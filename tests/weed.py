@@ -52,10 +52,11 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Weed:
-    """folder: an empty one for the data and the log. The bucket BUCKET exists once start() has returned."""
+    """folder: for the data and the log; more: options. The bucket BUCKET exists once start() has returned."""
 
     folder: Path
     ports: list[int] = field(default_factory=lambda: free_ports(5))
+    more: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,7 +86,7 @@ class Weed:
                 [Path(sys.executable).with_name("weed"), "-logtostderr=true", "mini", f"-dir={self.folder}", *ports,
                  "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false",
                  "-admin.ui=false", "-master.telemetry=false", f"-s3.config={self.folder / 'identities.json'}",
-                 f"-bucket={BUCKET}"],
+                 f"-bucket={BUCKET}", *self.more],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
         started = time.monotonic()
         while not self._ready():

@@ -98,7 +98,7 @@ def _spread(phases: list[int]) -> list[int]:
 
 
 def _find(beat: Mapping[int, Volume]) -> Heart:
-    images = np.stack([v.image for v in beat.values()]).astype(np.float32)
+    images = np.stack([v.image for v in beat.values()])
     return find_heart(images, next(iter(beat.values())).spacing[1:])
 
 

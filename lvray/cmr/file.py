@@ -113,9 +113,9 @@ def read(member: Member) -> bytes:
 
 def data_set(data: bytes, member: Member) -> Dataset:
     """The whole data set, with the transfer syntax that it was read in where it names none. StudyRefused: damaged."""
-    f = inflated(io.BytesIO(data), member)
     try:
-        ds = pydicom.dcmread(f, force=True)
+        with inflated(io.BytesIO(data), member) as f:  # closed, for the data set keeps it
+            ds = pydicom.dcmread(f, force=True)
         if "TransferSyntaxUID" not in ds.file_meta:
             implicit, little = ds.original_encoding
             ds.file_meta.TransferSyntaxUID = (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lvray.errors import UseError
 from lvray.shards import manifest, seen, storage
 from lvray.shards.index import INDEX, index_of
 from lvray.shards.manifest import Manifest, Part
+from lvray.shards.parts import read_parquet
 from lvray.shards.schema import TENSORS
 
 
@@ -136,7 +135,7 @@ def _checked(uri: str, part: Part) -> bytes:
 
 
 def _table(data: bytes, part: Part) -> pa.Table:
-    table = pq.read_table(io.BytesIO(data))
+    table = read_parquet(data)
     if table.num_rows != part.rows:
         raise UseError(f"{part.name} holds {table.num_rows} rows, the manifest lists {part.rows}: tensorize again")
     return table

@@ -5,13 +5,13 @@ Beside the data set and in no manifest: it depends on time and place. Where it i
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvray.shards import storage
+from lvray.shards.parts import read_parquet
 
 NAME = "seen.parquet"
 SCHEMA = pa.schema([("study", pa.string()), ("version", pa.string())])
@@ -23,8 +23,8 @@ def read(uri: str) -> dict[str, str]:
     if not storage.exists(where, NAME):
         return {}
     try:
-        table = pq.read_table(io.BytesIO(storage.read_bytes(where, NAME)), schema=SCHEMA)
-    except (pa.ArrowException, OSError):
+        table = read_parquet(storage.read_bytes(where, NAME)).cast(SCHEMA)
+    except (pa.ArrowException, OSError, ValueError):
         return {}
     return dict(zip(table["study"].to_pylist(), table["version"].to_pylist(), strict=True))
 

@@ -16,7 +16,7 @@ from lvray.shards.dataset import open_dataset
 from scripts.bench import watch
 from scripts.bench.cohort import Cohort
 from scripts.bench.ways import KEY
-from scripts.bench.weed import Weed
+from scripts.bench.weed import Traffic
 
 SRC, DST = "src", "dst"
 """Buckets: the server counts what it sends by bucket."""
@@ -66,7 +66,7 @@ def upload(cohort: Cohort, progress: Callable[[str], None]) -> None:
                 client.copy_object(Bucket=SRC, Key=f"cohort-{studies}/{path.name}", CopySource=f"{SRC}/{key}")
 
 
-def grow(studies: int, weed: Weed, progress: Callable[[str], None]) -> list[Run]:
+def grow(studies: int, weed: Traffic, progress: Callable[[str], None]) -> list[Run]:
     """A job a size on one running Ray, after one that warms it up."""
     with cluster():
         _run(sizes(studies)[0], weed, progress)
@@ -83,7 +83,7 @@ def straight(runs: Sequence[Run]) -> tuple[float, float, float]:
     return float(start), float(slope), float(np.abs((start + slope * size) / seconds - 1).max())
 
 
-def _run(studies: int, weed: Weed, progress: Callable[[str], None]) -> Run:
+def _run(studies: int, weed: Traffic, progress: Callable[[str], None]) -> Run:
     storage.delete_tree(dst(studies), "the last bench's data set")
     sent, began = weed.sent(SRC), time.perf_counter()
 

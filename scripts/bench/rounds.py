@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from scripts.bench.ways import HEAD_BYTES, Study, Way, heads, study, ways
-from scripts.bench.weed import Weed
+from scripts.bench.weed import Traffic
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
 READ_AHEAD = 8 << 20
@@ -74,14 +74,14 @@ def take_turns(cases: list[Study], todo: dict[str, Way], rounds: int, sent: Call
     return dict(costs)
 
 
-def measured(uris: list[str], parts_at: str, folder: Path, rounds: int, weed: Weed | None) -> Costs:
+def measured(uris: list[str], parts_at: str, folder: Path, rounds: int, weed: Traffic | None) -> Costs:
     """take_turns in a process of its own, of one thread. weed: where the studies lie, None for files."""
     os.environ |= dict.fromkeys(THREADS, "1")
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
         return alone.submit(_measured, uris, parts_at, folder, rounds, weed).result()
 
 
-def _measured(uris: list[str], parts_at: str, folder: Path, rounds: int, weed: Weed | None) -> Costs:
+def _measured(uris: list[str], parts_at: str, folder: Path, rounds: int, weed: Traffic | None) -> Costs:
     cases = [study(uri, number) for number, uri in enumerate(uris, 1)]
     todo = ways(parts_at, folder)
     if weed is None:

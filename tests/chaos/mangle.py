@@ -117,7 +117,8 @@ def _absurd_number(rng: Rng, data: bytes) -> bytes:
 def _absurd_text(rng: Rng, data: bytes) -> bytes:
     name = str(rng.choice(["PatientName", "SeriesDescription", "SeriesInstanceUID", "SpecificCharacterSet",
                            "PatientSex", "AcquisitionTime"]))
-    return _rewritten(data, name, rng.bytes(int(rng.integers(0, 30))).decode("latin-1"))
+    text = rng.bytes(int(rng.integers(0, 30))).decode("latin-1")
+    return _rewritten(data, name, text.replace("\0", "?") if name == "SpecificCharacterSet" else text)
 
 
 def _wrong_vr(rng: Rng, data: bytes) -> bytes:

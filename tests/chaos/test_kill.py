@@ -54,12 +54,13 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cohort]:
         weed.stop()
 
 
-def start(cohort: Cohort, dst: str) -> subprocess.Popen[str]:
-    return processes.start("tensorize", cohort.src, dst, *SETTINGS, env=cohort.env)
+def start(cohort: Cohort, dst: str, **env: str) -> subprocess.Popen[str]:
+    return processes.start("tensorize", cohort.src, dst, *SETTINGS, env={**cohort.env, **env})
 
 
 def tensorized(cohort: Cohort, dst: str) -> None:
-    command = start(cohort, dst)
+    """A run that nobody disturbs, and that waits for a store that has just come up."""
+    command = start(cohort, dst, AWS_MAX_ATTEMPTS="10")
     _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 0, err[-3000:]
 

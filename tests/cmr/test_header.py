@@ -134,9 +134,10 @@ def test_a_text_without_end_is_refused(make: Any) -> None:
     (b"DS\x04\x000.0 ", b"DS\x04\x000,0 "), (b"US\x02\x00\x14\0", b"SS\x02\x00\x14\0"),
     (b"\x28\0\x10\0US", b"\x28\0\x12\0US"), (b"DICM", b"DICN"), (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"),
     (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.50"[:20]), (b"\xe0\x7f\x10\0OW", b"\xe0\x7f\x10\0UN"),
+    (b"CS\x0a\0ISO_IR 100", b"LO\x0a\0ISO_IR 100"), (b"IS\x02\x001 ", b"IS\x10\x009007199254740993"),
     (b"\x02\0\0\0UL", b"\x02\0\1\0UL"), (b"MONOCHROME2 ", b"MONOCHROME2\n")])
 def test_damage_is_left_to_pydicom(make: Any, old: bytes, new: bytes) -> None:
-    data = plain(make, InstanceNumber=1)
+    data = plain(make, InstanceNumber=1, SpecificCharacterSet="ISO_IR 100")
     assert old in data
     assert scan(data)
     assert scan(data.replace(old, new, 1)) is None
@@ -173,12 +174,14 @@ def test_sequences_are_stepped_over(make: Any, levels: int, endless: bool, impli
     assert outcome(data) == pydicoms(data) == outcome(whole)
 
 
-@pytest.mark.parametrize("broken", ["short item", "no end", "no item", "unknown", "too deep", "of bytes"])
+@pytest.mark.parametrize("broken", ["short item", "long item", "no end", "no item", "unknown", "too deep",
+                                    "of bytes"])
 def test_sequences_that_are_not_plain_are_left_to_pydicom(make: Any, broken: str) -> None:
     item = ITEM + ENDLESS + ITEM_END + bytes(4)
     end = SEQUENCE_END + bytes(4)
     inserted = {
         "short item": element(0x00111010, b"SQ", ITEM + b"\4\0\0\0" + element(1, b"US", b"\1\0") + end, ENDLESS),
+        "long item": element(0x00111010, b"SQ", ITEM + b"\x08\0\0\0" + ITEM_END + bytes(4) + end, ENDLESS),
         "no end": element(0x00111010, b"SQ", item, ENDLESS),
         "no item": element(0x00111010, b"SQ", element(0x00080008, b"CS", b"A ") + end, ENDLESS),
         "unknown": element(0x00111010, b"UN", item + end, ENDLESS),

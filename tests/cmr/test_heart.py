@@ -47,7 +47,7 @@ def test_small_pixels_show_the_same_heart(zoom: int) -> None:
 
 
 def test_whole_numbers_and_floats_are_alike() -> None:
-    whole = np.rint(beating((45, 40))).astype(np.int16)
+    whole = np.rint(30 * beating((45, 40))).astype(np.int16)
     assert find_heart(whole, SPACING) == find_heart(whole.astype(np.float32), SPACING)
 
 
