@@ -112,10 +112,12 @@ def _rescaled(frame: Frame, raw: NDArray[Any], facts: Facts) -> Image:
     if raw.shape != frame.shape:
         raise unreadable(frame.member)
     try:
-        slope, intercept = (float(facts.get(name) or default)
-                            for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+        slope, intercept = (default if facts.get(name) in (None, "") else float(facts.get(name))
+                            for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
     except (TypeError, ValueError) as e:
         raise unreadable(frame.member) from e
+    if slope == 0:
+        raise StudyRefused(Reason.UNREADABLE_FILE, f"image {frame.member.number} has a RescaleSlope of 0")
     if slope == 1 and intercept == 0 and raw.min() >= -32768 and raw.max() <= 32767:
         return raw.astype(np.int16)
     with np.errstate(all="ignore"):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from lvray.cmr.study import read_cine
 from lvray.errors import StudyRefused, UseError
 from lvray.shards.identity import keyed
 from lvray.shards.listing import Source, list_studies
+from lvray.shards.parts import read_parquet
 from lvray.shards.studies import open_study
 
 
@@ -33,7 +32,7 @@ def link(file: Path, src: str, key: bytes) -> list[list[str]]:
 def _table(file: Path) -> list[list[str]]:
     try:
         if file.suffix == ".parquet":
-            table = pq.read_table(file)
+            table = read_parquet(file.read_bytes())
             return [table.column_names,
                     *(["" if v is None else str(v) for v in row.values()] for row in table.to_pylist())]
         with file.open(newline="") as lines:

@@ -1,6 +1,6 @@
 """The tensorize job: a listing of studies to a data set, one Ray task a study. It may be killed at any time.
 
-    DST/work/           a part for each study that is done, until a manifest lists it (shards/parts.py)
+    DST/.lvray-work/    a part for each study that is done, until a manifest lists it (shards/parts.py)
     DST/*.parquet       shards, index and rejects, named by their content and written once
     DST/manifest-*.json commits them (shards/manifest.py)
     DST/seen.parquet    a hint for the next run (shards/seen.py)
@@ -82,6 +82,7 @@ def tensorize(src: str, dst: str, *, key: bytes, settings: Tensorize, labels: st
     listed = given.read_splits(splits) if splits is not None else {}
     context = Context(key, settings, given.hashed(key, _labels(src, labels), listed,
                                                   _contours(contours, link, studies)))
+    _say_matches(studies, context)
     with ExitStack() as stack:
         for _ in range(OVERTAKEN_TIMES):
             try:
@@ -118,9 +119,12 @@ def _generation(new: list[Source], dst: str, context: Context, standing: Dataset
     """Read the new studies and publish a manifest that lists them too -> it, and how many of them were refused."""
     made_with = f"{VERSION} {lvray.__version__} {context.settings.model_dump_json()}"
     work = storage.join(dst, f"{parts.FOLDER}/{keyed(context.key, 'work', made_with)[:12]}")
+    before = {r.study: r for r in _refused(standing)}
     notes, refused = _read(list(_todo(new, work, context.key, versions)), work, context, progress)
     again = {keyed(context.key, "study", source.name) for source in new}
-    kept = [r for r in _refused(standing) if r.study not in again]
+    if standing and not notes.num_rows and all(_same(r, before.get(r.study)) for r in refused):
+        return standing.manifest, len(refused)
+    kept = [r for r in before.values() if r.study not in again]
     rows = standing.index.num_rows if standing else 0
     made = writer.write(dst, work, notes, [*kept, *refused], studies=rows + len(kept) + len(new),
                         key=fingerprint(context.key), settings=context.settings, standing=standing,
@@ -128,6 +132,11 @@ def _generation(new: list[Source], dst: str, context: Context, standing: Dataset
     if not manifest.publish(dst, made):
         raise Overtaken("another run published to the same place first")
     return made, len(refused)
+
+
+def _same(reject: Reject, before: Reject | None) -> bool:
+    """Whether a study was refused for the same before, wherever in the listing it was."""
+    return before is not None and reject == replace(before, position=reject.position)
 
 
 def _read(todo: list[Todo], work: str, context: Context, progress: Progress) -> tuple[pa.Table, list[Reject]]:
@@ -160,6 +169,8 @@ def _study(item: Todo, shared: tuple[str, Context]) -> pa.Table | Reject:
             return found
         with bounded(context.settings.study_seconds):
             return parts.stage(work, item.part, convert(item.source, context))
+    except MemoryError:
+        return reject(item.source, context, Reason.TOO_LARGE, "its row takes absurdly much memory", None)
     except EnvironmentFault as e:
         raise EnvironmentFault(f"study {item.source.position}: {e}") from e
 
@@ -219,6 +230,18 @@ def _labels(src: str, labels: str | None) -> dict[str, Label]:
         if src.endswith(".zip") or not storage.exists(labels, "the labels"):
             return {}
     return read_labels(labels)
+
+
+def _say_matches(studies: list[Source], context: Context) -> None:
+    """How many of those listed are there, where names tell it. UseError: nobody, as with the ids of another column."""
+    named = [source.participant_and_visit() for source in studies]
+    people = {keyed(context.key, "participant", who[0]) for who in named if who}
+    for what, listed in (("labels", context.given.labels), ("--splits", context.given.splits)):
+        if listed and all(named):
+            found = len(listed.keys() & people)
+            console.say(f"{what}: {found} of {len(listed)} participants are in SRC")
+            if not found:
+                raise UseError(f"{what}: none of the ids is of a participant in SRC; is it the right column?")
 
 
 def _contours(folder: Path | None, link: Path | None, studies: list[Source]) -> dict[str, Path]:

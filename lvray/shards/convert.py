@@ -13,11 +13,11 @@ from lvray.cmr.geometry import Turn, canonical
 from lvray.cmr.measure import Measurement, measure, overlay_outlines, text_outlines
 from lvray.cmr.quality import Flag
 from lvray.cmr.study import Cine, read_cine
-from lvray.errors import LvrayError, Reason, StudyRefused, internal
+from lvray.errors import EnvironmentFault, LvrayError, Reason, StudyRefused, internal
 from lvray.settings import Tensorize
 from lvray.shards.given import Given
 from lvray.shards.identity import keyed
-from lvray.shards.labels import SEXES, Label
+from lvray.shards.labels import HEIGHT_RANGE_CM, SEXES, WEIGHT_RANGE_KG, Label
 from lvray.shards.listing import Source, bare
 from lvray.shards.schema import Reject, Row, to_arrow
 from lvray.shards.splits import split_of
@@ -55,6 +55,10 @@ def convert(source: Source, context: Context) -> pa.Table | Reject:
             return to_arrow([_row(source, checksum, read_cine(study.members, context.settings.quality), context)])
     except StudyRefused as e:
         return reject(source, context, e.reason, e.detail, checksum)
+    except EnvironmentFault as e:
+        if not isinstance(e.__cause__, (FileNotFoundError, PermissionError)):
+            raise
+        return reject(source, context, Reason.UNREADABLE_FILE, "it is not there, or may not be read", checksum)
     except LvrayError:
         raise
     except MemoryError:
@@ -81,6 +85,8 @@ def _row(source: Source, checksum: str, cine: Cine, context: Context) -> Row:
     flags = set(outlined.flags)
     if found and off_heart(found.mask, ed, quality):
         flags.add(Flag.OUTLINES_OFF_HEART)
+    if found and found.phase != 0 and cine.first_phase_is_ed:
+        flags.add(Flag.ED_DOUBTFUL)
     trusted = found if found and found.mass_g is not None and Flag.OUTLINES_OFF_HEART not in flags else None
     turn, seen = canonical(ed.volume.affine), ed.canonical()
     height, weight, sex = cine.person
@@ -92,12 +98,18 @@ def _row(source: Source, checksum: str, cine: Cine, context: Context) -> Row:
         spacing=seen.volume.spacing, affine=seen.volume.affine, heart_yx=seen.centre_yx,
         ed_phase=ed.volume.phase + 1, mask=turn.apply(trusted.mask) if trusted else None,
         mask_source=outlined.origin if trusted else None,
-        manual_g=mass if manual is None and outlined.origin == "expert" else manual,
+        manual_g=trusted.mass_g if manual is None and trusted and outlined.origin == "expert" else manual,
         inlinevf_g=mass if outlined.origin == "inlinevf" else None,
-        sex=label.sex or SEXES.get((sex or "").lower()), height_cm=label.height_cm or height,
-        weight_kg=label.weight_kg or weight,
+        sex=label.sex or SEXES.get((sex or "").lower()),
+        height_cm=label.height_cm or _within(height, HEIGHT_RANGE_CM),
+        weight_kg=label.weight_kg or _within(weight, WEIGHT_RANGE_KG),
         flags=tuple(sorted({*cine.flags, *ed.flags, *flags, *(found.flags if found else ())})),
         **{"image": seen.volume.image, **_beyond_ed(cine, ed, trusted, turn, context.settings.phases)})
+
+
+def _within(value: float | None, limits: tuple[float, float]) -> float | None:
+    """None for what nobody is, such as a height in another unit."""
+    return value if value is not None and limits[0] < value < limits[1] else None
 
 
 def _beyond_ed(cine: Cine, ed: EndDiastole, trusted: Measurement | None, turn: Turn,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,8 +75,9 @@ def version_of(source: Source) -> str:
 
 
 def check_apart(src: str, dst: str, name: str) -> None:
-    """UseError where `dst` is `src` or lies in it: the next listing would take it for a study."""
-    inner, outer = (storage.absolute(uri).rstrip("/") + "/" for uri in (dst, src))
+    """UseError where `dst` is `src` or lies in it, by links too: the next listing would take it for a study."""
+    inner, outer = (f"{uri if storage.is_s3(uri) else os.path.realpath(storage.absolute(uri))}".rstrip("/") + "/"
+                    for uri in (dst, src))
     if inner.startswith(outer):
         raise UseError(f"{name} lies inside SRC, where it would be taken for a study: choose a place outside")
 

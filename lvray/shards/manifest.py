@@ -112,7 +112,8 @@ def check_made_alike(manifest: Manifest, settings: Tensorize, code: str) -> None
     """UseError unless rows made now would be like those that stand there."""
     if manifest.code != code:
         raise UseError(f"DST was made by lvray {manifest.code}, this is {code}: choose another DST")
-    differing = sorted(_differing(manifest.settings.model_dump(), settings.model_dump()))
+    one, other = (s.model_dump(exclude={"study_seconds", "shard_mb"}) for s in (manifest.settings, settings))
+    differing = sorted(_differing(one, other))
     if differing:
         raise UseError(f"DST was made with another {', '.join(differing)}: give the same settings, or another DST")
 

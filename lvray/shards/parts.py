@@ -1,6 +1,6 @@
 """Outcomes set aside until a manifest lists them, a small file a study: a killed run loses only what it was at.
 
-    DST/work/<what the rows depend on>/<study's hash>-<its version>.parquet
+    DST/.lvray-work/<what the rows depend on>/<study's hash>-<its version>.parquet
 
 No reader of a data set looks there. A part appears whole or not at all.
 """
@@ -17,7 +17,8 @@ from lvray.errors import EnvironmentFault, LvrayError
 from lvray.shards import storage
 from lvray.shards.schema import REJECTS, SCHEMA, TENSORS, Reject
 
-FOLDER = "work"
+FOLDER = ".lvray-work"
+"""A name that nobody else uses: it is cleared once a manifest stands. Listings of sources skip hidden names."""
 SCALARS = [name for name in SCHEMA.names if name not in (*TENSORS, "affine")]
 NOTE = pa.schema([pa.field("part", pa.string()), pa.field("bytes", pa.int64()), pa.field("has_mask", pa.bool_()),
                   *(SCHEMA.field(name) for name in SCALARS)])
@@ -50,14 +51,20 @@ def recall(folder: str, part: str) -> pa.Table | Reject:
 
 
 def fetch(folder: str, part: str) -> pa.Table:
-    """The outcome as it was staged: a table of one row of SCHEMA, or of REJECTS. Overtaken."""
+    """The outcome as it was staged: a table of one row of SCHEMA, or of REJECTS. Overtaken also where it is damaged."""
     try:
         data = storage.read_bytes(storage.join(folder, part), "a part of the data set")
     except EnvironmentFault as fault:
         if isinstance(fault.__cause__, FileNotFoundError):
             raise Overtaken("another run published to the same place and cleared the parts") from fault
         raise
-    return read_parquet(data)
+    try:
+        table = read_parquet(data)
+    except (pa.ArrowException, OSError) as error:
+        raise Overtaken("a part of the data set is damaged") from error
+    if table.schema not in (SCHEMA, REJECTS) or not table.num_rows:
+        raise Overtaken("a part of the data set is damaged")
+    return table
 
 
 def read_parquet(data: bytes) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lvray.errors import Reason, UseError
+from lvray.errors import EnvironmentFault, Reason, UseError
 from lvray.shards.convert import Context
 from lvray.shards.dataset import Dataset, rejects
 from lvray.shards.identity import keyed
@@ -13,7 +13,7 @@ from lvray.shards.listing import Source, version_of
 from lvray.shards.schema import Reject
 
 RETRIED = (Reason.GAVE_UP, Reason.TOO_LARGE)
-"""Refusals that another machine, or another day, may not repeat."""
+"""Refusals that another machine, or another day, may not repeat; as is any of a study whose bytes were not read."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def known_studies(dataset: Dataset) -> dict[str, Known]:
     columns = [dataset.index[name].to_pylist() for name in ("study", "source", "given", "participant")]
     rows = {study: Known(*rest) for study, *rest in zip(*columns, strict=True)}
     refused = (Reject(**line) for line in rejects(dataset).to_pylist())
-    return rows | {r.study: Known(r.source, r.given, None, r.reason in RETRIED) for r in refused}
+    return rows | {r.study: Known(r.source, r.given, None, r.source is None or r.reason in RETRIED) for r in refused}
 
 
 def plan(studies: Sequence[Source], context: Context, known: Mapping[str, Known], seen: Mapping[str, str]) -> Plan:
@@ -58,16 +58,26 @@ def plan(studies: Sequence[Source], context: Context, known: Mapping[str, Known]
     versions: dict[str, str] = {}
     for source in studies:
         study = keyed(context.key, "study", source.name)
-        versions[study] = keyed(context.key, "version", version_of(source))
+        versions[study] = keyed(context.key, "version", _version(source))
         old = known.get(study)
         if old is None or old.retried:
             new.append(source)
         elif old.given != context.given.digest(context.key, source.name, old.participant):
             (new if old.participant is None else changed).append(source)
         elif seen.get(study) != versions[study]:
-            (new if old.source is None else doubtful).append(source)
+            doubtful.append(source)
     _refuse(changed, "label, contours or split")
     return Plan(new, doubtful, versions, len(known.keys() - versions.keys()))
+
+
+def _version(source: Source) -> str:
+    """Of a source that is not there (any more): empty; whoever opens it will say so."""
+    try:
+        return version_of(source)
+    except EnvironmentFault as fault:
+        if isinstance(fault.__cause__, FileNotFoundError):
+            return ""
+        raise
 
 
 def settle(doubtful: Iterable[tuple[Source, str | None]], context: Context, known: Mapping[str, Known]) -> list[Source]:

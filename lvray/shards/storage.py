@@ -271,7 +271,8 @@ def _s3_path(uri: str) -> str:
 
 def _entry(name: str, found: os.stat_result) -> Entry:
     folder = stat.S_ISDIR(found.st_mode)
-    return Entry(name, folder, 0 if folder else found.st_size, "" if folder else str(found.st_mtime_ns))
+    version = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+    return Entry(name, folder, 0 if folder else found.st_size, "" if folder else version)
 
 
 def _s3_entries(uri: str, found: Iterable[dict[str, Any]]) -> Iterator[Entry]:

@@ -112,7 +112,7 @@ def test_plain_pixels_are_decoded_directly(make: Any, stored: int, signed: int, 
 
 
 @pytest.mark.parametrize("change", [
-    {"RescaleSlope": 0.5, "RescaleIntercept": -3}, {"RescaleSlope": 0}, {"PhotometricInterpretation": "MONOCHROME1"},
+    {"RescaleSlope": 0.5, "RescaleIntercept": -3}, {"PhotometricInterpretation": "MONOCHROME1"},
     {"PixelData": bytes(962)}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, {"NumberOfFrames": 1},
     {"DataSetTrailingPadding": bytes(8)}])
 def test_pixels_of_any_kind_are_those_of_pydicom(make: Any, change: dict[str, object]) -> None:
@@ -221,3 +221,10 @@ def test_real_overlays(make: Any, shared: Path) -> None:
         frame, = read_frames([make.member(path.read_bytes())])
         assert frame.has_overlay
         assert overlay(frame).any()
+
+
+def test_a_slope_of_nothing_is_refused(make: Any) -> None:
+    ds = make.stack(slices=1, phases=1)[0]
+    ds.RescaleSlope = 0
+    with pytest.raises(StudyRefused, match="image 1 has a RescaleSlope of 0"):
+        pixels([frame_of(make, ds)])

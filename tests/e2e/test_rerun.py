@@ -50,7 +50,7 @@ def test_the_same_again_does_nothing(again: Any, tmp_path: Path) -> None:
     before = files(tmp_path / "shards")
     assert counts(again()) == (7, 6, 1, 0, 1)
     assert files(tmp_path / "shards") == before
-    assert not any(name.startswith("work") for name in before)
+    assert not any(name.startswith(".lvray-work") for name in before)
 
 
 def test_more_input_adds_only_that(again: Any, cohort: Any, src: Path, tmp_path: Path) -> None:
@@ -102,6 +102,51 @@ def test_other_settings_are_refused(again: Any, options: list[str]) -> None:
     assert f"DST was made with another {options[0][6:].split('=')[0]}" in said.err
 
 
+def test_a_damaged_part_is_made_again(again: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again(dst="undisturbed")
+    with monkeypatch.context() as patch:
+        patch.setattr("lvray.jobs.tensorize.writer.write", _die)
+        again()
+    for part, keep in zip(sorted((tmp_path / "shards").rglob(".lvray-work/*/*")), (0, 100, -9), strict=False):
+        part.write_bytes(part.read_bytes()[:keep])
+    assert counts(again()) == (7, 6, 1, 7, 1)
+    assert files(tmp_path / "shards") == files(tmp_path / "undisturbed")
+
+
+def test_entries_that_cannot_be_read_are_rejects_and_tried_again(again: Any, cohort: Any, src: Path) -> None:
+    (src / "1111111_20209_2_0.zip").symlink_to("nowhere")
+    (src / "empty").mkdir()
+    (value,) = again().objects()
+    assert value["reject_reasons"] == {"no_dicom": 1, "unreadable_file": 2}
+    assert counts(again())[1:] == (6, 3, 1, 1)
+    (src / "1111111_20209_2_0.zip").unlink()
+    shutil.copy(cohort.good[8], src / "1111111_20209_2_0.zip")
+    assert counts(again()) == (9, 7, 2, 1, 2)
+
+
+def test_another_file_with_the_same_time_is_noticed(again: Any, cohort: Any, src: Path) -> None:
+    again()
+    times = (src / cohort.good[1].name).stat()
+    shutil.copy(cohort.good[7], src / cohort.good[1].name)
+    os.utime(src / cohort.good[1].name, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert again().code == 2
+
+
+def test_a_folder_called_work_is_the_users_own(cohort: Any, src: Path, tmp_path: Path, lvray: Lvray) -> None:
+    src.rename(tmp_path / "work")
+    assert lvray("tensorize", tmp_path / "work", tmp_path, "--key", cohort.key, "--max-rejects", "0.5").code == 0
+    assert len(list((tmp_path / "work").iterdir())) == 7
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    assert lvray("tensorize", tmp_path / "work", tmp_path / "link", "--key", cohort.key).code == 2
+
+
+def test_labels_and_lists_of_nobody_are_refused(again: Any, tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("id,split\n7777777,holdout\n")
+    said = again("--splits", tmp_path / "splits.csv")
+    assert said.code == 2
+    assert "--splits: none of the ids is of a participant in SRC" in said.err
+
+
 def test_other_labels_are_refused(again: Any, cohort: Any) -> None:
     again()
     said = again("--labels", cohort.src / "labels.tsv")
@@ -123,12 +168,13 @@ def test_what_a_killed_run_had_done_is_not_read_again(again: Any, src: Path, tmp
         patch.setattr("lvray.jobs.tensorize.writer.write", _die)
         assert again().code == 1
     assert manifest.generations(str(tmp_path / "shards")) == []
-    assert sum(name.startswith("work") for name in files(tmp_path / "shards")) == 7
-    for path in src.iterdir():  # whoever reads it again finds nothing in it
-        times = path.stat()
-        path.write_bytes(b"\0" * times.st_size)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert sum(name.startswith(".lvray-work") for name in files(tmp_path / "shards")) == 7
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").rglob(".lvray-work/*/*")}
+    monkeypatch.setattr("lvray.jobs.tensorize.storage.delete_tree", lambda *given: None)
     assert counts(again()) == (7, 6, 1, 7, 1)
+    assert {path: path.stat().st_mtime_ns for path in parts} == parts
+    monkeypatch.undo()
+    assert counts(again()) == (7, 6, 1, 0, 1)
     assert files(tmp_path / "shards") == files(tmp_path / "undisturbed")
 
 

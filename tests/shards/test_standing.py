@@ -66,9 +66,6 @@ def test_a_refused_study_is_read_again_once_it_changes() -> None:
     known = ROWS | {study(STUDIES[1]): A_REJECT}
     assert plan(STUDIES, CONTEXT, known, SEEN).new == []
     assert settle([(STUDIES[1], "of other bytes")], CONTEXT, known) == [STUDIES[1]]
-    never_read = ROWS | {study(STUDIES[1]): replace(A_REJECT, source=None)}
-    assert plan(STUDIES, CONTEXT, never_read, SEEN).new == []
-    assert plan([replace(s, version="2") for s in STUDIES[1:2]], CONTEXT, never_read, SEEN).new != []
     gave_up = ROWS | {study(STUDIES[1]): replace(A_REJECT, retried=True)}
     assert plan(STUDIES, CONTEXT, gave_up, SEEN).new == [STUDIES[1]]
 
