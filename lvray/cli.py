@@ -88,7 +88,8 @@ def tensorize(src: Annotated[str, typer.Argument(help="URI of a folder of zips, 
             "absent": made.absent, "generation": listed.generation, "splits": listed.splits,
             "reject_reasons": counted["reject_reasons"], "flags": counted["flags"]}
     console.result(said, as_json, lambda s: console.tensorized_text(s, asked.quality))
-    _refuse_many(made.manifest.rejects.rows, made.manifest.studies, max_rejects, "the rejects table says why each")
+    _refuse_many(made.manifest.rejects.rows, made.manifest.studies, max_rejects,
+                 f"{made.manifest.rejects.name} beside the shards says why each")
 
 
 def _refuse_many(refused: int, studies: int, max_rejects: float, hint: str) -> None:

@@ -24,7 +24,7 @@ from lvray.jobs.in_order import RETRIES, in_order
 from lvray.settings import Tensorize
 from lvray.shards import given, manifest, parts, seen, storage, writer
 from lvray.shards.convert import Context, convert, reject
-from lvray.shards.dataset import Dataset, open_dataset, rejects
+from lvray.shards.dataset import Dataset, check_sizes, open_dataset, rejects
 from lvray.shards.identity import fingerprint, keyed
 from lvray.shards.labels import Label, read_labels
 from lvray.shards.listing import Source, check_apart, list_studies
@@ -215,6 +215,7 @@ def _standing(dst: str, context: Context) -> Dataset | None:
     if not manifest.generations(dst):
         return None
     standing = open_dataset(dst)
+    check_sizes(standing)
     manifest.check_key(standing.manifest, fingerprint(context.key))
     manifest.check_made_alike(standing.manifest, context.settings, lvray.__version__)
     return standing

@@ -52,7 +52,7 @@ def open_dataset(uri: str, checksum: str | None = None) -> Dataset:
             found, data = earlier
     index = _table(_checked(uri, found.index), found.index)
     if not index.schema.equals(INDEX):
-        raise UseError(f"{found.index.name} has other columns than this lvray expects: tensorize again")
+        raise UseError(f"{found.index.name} has other columns than this lvray expects: tensorize anew")
     return Dataset(uri, found, hashlib.sha256(data).hexdigest(), index)
 
 
@@ -79,9 +79,18 @@ def verify(uri: str) -> Dataset:
         table = _table(_checked(uri, part), part)
         rows = table.drop_columns(list(TENSORS)).append_column("has_mask", pc.is_valid(table["mask"]))
         if not index_of(rows, number, group_rows).equals(dataset.index.slice(first, part.rows)):
-            raise UseError(f"shard {part.name} holds other rows than the index lists: tensorize again")
+            raise UseError(f"shard {part.name} holds other rows than the index lists: tensorize into another DST")
         first += part.rows
     return dataset
+
+
+def check_sizes(dataset: Dataset) -> None:
+    """Whether every shard is there with the bytes that it should have, without reading any. UseError names the first."""
+    there = {entry.name: entry.size for entry in storage.list_entries(dataset.uri, "the data set")}
+    for part in dataset.manifest.shards:
+        if there.get(part.name) != part.bytes:
+            raise UseError(f"shard {part.name} is missing from the data set or has another size: tensorize into another"
+                           " DST")
 
 
 def unlisted(dataset: Dataset) -> list[str]:
@@ -127,15 +136,15 @@ def _checked(uri: str, part: Part) -> bytes:
     """The bytes of a listed file, compared with the manifest."""
     where = storage.join(uri, part.name)
     if not storage.exists(where, part.name):
-        raise UseError(f"{part.name} is missing from the data set: tensorize again")
+        raise UseError(f"{part.name} is missing from the data set: tensorize into another DST")
     data = storage.read_bytes(where, part.name)
     if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise UseError(f"{part.name} is damaged (its sha256 is not the manifest's): tensorize again")
+        raise UseError(f"{part.name} is damaged (its sha256 is not the manifest's): tensorize into another DST")
     return data
 
 
 def _table(data: bytes, part: Part) -> pa.Table:
     table = read_parquet(data)
     if table.num_rows != part.rows:
-        raise UseError(f"{part.name} holds {table.num_rows} rows, the manifest lists {part.rows}: tensorize again")
+        raise UseError(f"{part.name} holds {table.num_rows} rows, the manifest lists {part.rows}: tensorize anew")
     return table

@@ -77,13 +77,13 @@ def from_json(data: bytes, called: str) -> Manifest:
         found: Any = json.loads(data)
         version = found["version"]
     except (ValueError, TypeError, KeyError) as error:
-        raise UseError(f"{called} is damaged: tensorize again") from error
+        raise UseError(f"{called} is damaged: tensorize into another DST") from error
     if version != VERSION:
-        raise UseError(f"{called} has schema version {version}; this lvray reads {VERSION}: tensorize again")
+        raise UseError(f"{called} has schema version {version}; this lvray reads {VERSION}: tensorize anew")
     try:
         manifest = Manifest.model_validate_json(data)
     except ValueError as error:
-        raise UseError(f"{called} is damaged: tensorize again") from error
+        raise UseError(f"{called} is damaged: tensorize into another DST") from error
     rows = sum(part.rows for part in manifest.shards)
     if rows != manifest.index.rows or rows != sum(manifest.splits.values()):
         raise UseError(f"{called} counts {rows} rows in shards, {manifest.index.rows} in the index and "

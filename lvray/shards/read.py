@@ -37,14 +37,14 @@ def _read_groups(uri: str, part: Part, groups: list[int], columns: list[str]) ->
         try:
             source = fs.open_input_file(f"{root}/{part.name}")
         except FileNotFoundError as error:
-            raise UseError(f"shard {part.name} is missing from the data set: tensorize again") from error
+            raise UseError(f"shard {part.name} is missing from the data set: tensorize into another DST") from error
         with source:
             return _parse(source, part, groups, columns)
 
 
 def _parse(source: pa.NativeFile, part: Part, groups: list[int], columns: list[str]) -> list[pa.Table]:
     if source.size() != part.bytes:
-        raise UseError(f"shard {part.name} has {source.size()} bytes, the manifest lists {part.bytes}: tensorize again")
+        raise UseError(f"shard {part.name} has {source.size()} bytes, the manifest lists {part.bytes}: tensorize anew")
     try:
         with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
             return [file.read_row_group(group, columns) for group in groups]

@@ -35,6 +35,8 @@ BLOCK = 8 << 20
 
 def is_s3(uri: str) -> bool:
     """Whether the URI lies in an object store. Raises UseError for a scheme that lvray does not read."""
+    if uri.startswith("s3:") and not uri.startswith("s3://"):
+        raise UseError("a URI that begins with s3: but not with s3://")
     scheme = urlsplit(uri).scheme if "://" in uri else "file"
     if scheme not in ("file", "s3"):
         raise UseError(f"a URI of scheme {scheme!r}: lvray reads plain paths, file:// and s3://")

@@ -132,6 +132,19 @@ def test_another_file_with_the_same_time_is_noticed(again: Any, cohort: Any, src
     assert again().code == 2
 
 
+def test_a_data_set_that_lost_a_shard_is_no_longer_added_to(again: Any, tmp_path: Path) -> None:
+    again()
+    next((tmp_path / "shards").glob("train-*")).unlink()
+    said = again()
+    assert (said.code, said.out) == (2, "")
+    assert "is missing from the data set or has another size: tensorize into another DST" in said.err
+
+
+def test_a_mistyped_uri_is_no_folder(src: Path, cohort: Any, lvray: Lvray) -> None:
+    said = lvray("tensorize", src, "s3:/bucket/shards", "--key", cohort.key)
+    assert (said.code, said.err) == (2, "lvray: a URI that begins with s3: but not with s3://\n")
+
+
 def test_a_folder_called_work_is_the_users_own(cohort: Any, src: Path, tmp_path: Path, lvray: Lvray) -> None:
     src.rename(tmp_path / "work")
     assert lvray("tensorize", tmp_path / "work", tmp_path, "--key", cohort.key, "--max-rejects", "0.5").code == 0
