@@ -85,7 +85,7 @@ def verify(uri: str) -> Dataset:
 
 
 def check_sizes(dataset: Dataset) -> None:
-    """Whether every shard is there with the bytes that it should have, without reading any. UseError names the first."""
+    """Whether every shard is there with as many bytes as it should have; reads none. UseError names the first."""
     there = {entry.name: entry.size for entry in storage.list_entries(dataset.uri, "the data set")}
     for part in dataset.manifest.shards:
         if there.get(part.name) != part.bytes:
