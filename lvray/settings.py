@@ -24,6 +24,8 @@ class Network(Settings):
     """Channels of every convolution (the released segmenter has 32)."""
     pixel_size: bool = True
     """Feed the in-plane spacing to the network [P]."""
+    pitch: bool = False
+    """Feed the distance between slices too."""
     box: Box = (13, 256, 256)
     """Slices, rows, columns that a study is padded or cropped to. Rows and columns are multiples of 8."""
     centre: Literal["image", "heart"] = "image"
@@ -50,6 +52,28 @@ class Optimiser(Settings):
     """Exponential decay of the learning rate per epoch. The paper gives no value: search it."""
     plateau: Positive | None = None
     """Halve the rate after so many epochs without a better validation loss [C]."""
+    clip: Above | None = None
+    """Greatest norm of the gradient: a longer one is scaled down to it."""
+
+
+class Step(Settings):
+    """How a step is computed. "auto" is measured when a run begins, and kept for good with the run."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
+    """Memory format of the weights and feature maps."""
+    compile: Literal["auto"] | bool = "auto"
+    accumulate: Positive = 1
+    """Passes that a worker's share of a batch is cut into: less memory, and other last bits."""
+
+
+class Saving(Settings):
+    """When checkpoints are written, and which are kept. Nothing here changes a run's weights."""
+
+    seconds: Annotated[float, Field(ge=0)] = 60.0
+    """A checkpoint so often (0: after every step), besides one at every validation."""
+    keep: Positive = 2
+    """The latest so many are kept, and the best."""
 
 
 class Stream(Settings):
@@ -78,6 +102,8 @@ class Recipe(Settings):
     target: Target = Target()
     optimiser: Optimiser = Optimiser()
     stream: Stream = Stream()
+    step: Step = Step()
+    saving: Saving = Saving()
     epochs: Positive
     patience: Positive | None = None
     """Stop after so many epochs without a better validation loss."""
@@ -87,7 +113,7 @@ class Recipe(Settings):
     threads: Positive = 1
     """CPU threads of a worker: part of the recipe, since sums differ by it."""
     validate_epochs: Positive = 1
-    """Validate, and write a checkpoint, each so many epochs; more where an epoch is a few steps."""
+    """Validate each so many epochs; more where an epoch is a few steps."""
     for_show: bool = False
     """Weights of this recipe are for demonstration: every prediction says so."""
 
