@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ INTERRUPTED = 130
 EXTRA = re.compile(r"(unexpected extra argument)\S* \(.*\)", re.DOTALL)
 NO_COMMAND = re.compile(r"(No such command) .*\.(?= Did you mean|$)", re.DOTALL)
 """Typer repeats the arguments, which may be paths: names of studies."""
+SECONDS_A_LINE = 60.0
+"""Of a training run, where there is no terminal."""
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -118,20 +121,63 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def training(tell: Callable[..., None]) -> Callable[[dict[str, float]], None]:
-    """Lines of a training run as progress: epochs done, the latest losses, the share of time that waits for data."""
-    notes: dict[str, str] = {}
+@contextmanager
+def training(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What a training run tells (jobs/loop.py) as progress: a bar on a terminal; elsewhere a line at each validation
+    and, between them, one a minute. Notices, and where a run goes on from, are lines too.
 
-    def line(values: dict[str, float]) -> None:
-        if "validation_loss" in values:
-            notes["validation"] = f"validation {values['validation_loss']:.3f}"
-        if "waiting" in values:
-            notes["waiting"] = f"{values['waiting']:.0%} waiting for data"
-        notes["loss"] = f"loss {values['loss']:.3f}"
-        done = int(values["epoch"]) - ("step" in values)
-        tell(done, int(values["epochs"]), ", ".join(notes[n] for n in ("loss", "validation", "waiting") if n in notes))
+    The time left counts from where the run was when this began, so validations and restarts count in it.
+    """
+    now: dict[str, Any] = {}
+    first: tuple[int, float] | None = None
+    said = -math.inf
 
-    return line
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}"),
+                  console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=None, note="")
+
+        def tell(line: dict[str, Any]) -> None:
+            nonlocal first, said
+            if "notice" in line:
+                say(f"{title}: {line['notice']}")
+                return
+            now.update(line.get("pace", line))
+            validated = "epoch" in line and "step" not in line
+            if "begins" in line:
+                epoch, step = line["begins"]
+                now.update(epoch=epoch + 1, step=step)
+                if epoch or step:
+                    say(f"{title}: goes on from epoch {epoch + 1}, step {step + 1}")
+            elif validated:
+                now["step"] = now["steps"]
+            elif "pace" not in line:
+                return
+            done, of = (now["epoch"] - 1) * now["steps"] + now["step"], now["epochs"] * now["steps"]
+            first = first or (done, clock())
+            text = training_text(now, _left(done - first[0], clock() - first[1], of - done))
+            bar.update(task, completed=done, total=of, note=text)
+            if not err.is_terminal and "begins" not in line and (validated or clock() - said >= SECONDS_A_LINE):
+                said = clock()
+                say(f"{title}: {text}")
+
+        yield tell
+
+
+def training_text(now: Mapping[str, Any], seconds_left: float | None) -> str:
+    """"epoch 3 of 40, step 12 of 34, loss 0.123, 85 samples/s, 2 % waiting for data, 4 min left", of what is known."""
+    parts = [f"epoch {now['epoch']} of {now['epochs']}", f"step {now['step']} of {now['steps']}"]
+    parts += [f"{name} {now[key]:.3f}" for name, key in (("loss", "loss"), ("validation", "validation_loss"))
+              if key in now]
+    if "samples_per_second" in now:
+        rate = now["samples_per_second"]
+        parts += [f"{rate:.{0 if rate >= 10 else 1}f} samples/s", f"{100 * now['waiting']:.0f} % waiting for data"]
+    if seconds_left:
+        parts.append(f"{_span(seconds_left)} left")
+    return ", ".join(parts)
+
+
+def _left(done: int, seconds: float, left: int) -> float | None:
+    return seconds / done * left if done > 0 else None
 
 
 def study_name(source: Source, key: bytes | None, show_paths: bool) -> str:

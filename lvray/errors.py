@@ -5,7 +5,8 @@
     │   ├── CheckpointError   2   a checkpoint that cannot be read, or does not fit
     │   └── KeyMismatch       2   the key is not the one that the shards were made with
     ├── StudyRefused          3   a study that cannot be trusted, with a reason code
-    └── EnvironmentFault      4   store, disk or credentials
+    ├── EnvironmentFault      4   store, disk or credentials
+    └── Stopped             143   told to end (SIGTERM), after the work was saved
 
 A message is one line: what, where, what to do. It names a study by its position in the listing
 and its keyed hash, an image by its number, never by a path or file name.
@@ -79,6 +80,20 @@ class EnvironmentFault(LvrayError):
     """The object store, the disk or the credentials."""
 
     exit_code = 4
+
+
+class Stopped(LvrayError):
+    """A run that was told to end, and has saved where it stands. epoch, step: the position, from 0."""
+
+    exit_code = 143
+
+    def __init__(self, epoch: int, step: int) -> None:
+        super().__init__(f"stopped and saved after step {step} of epoch {epoch + 1}: the same command goes on from"
+                         " there")
+        self.position = epoch, step
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[int, int]]:
+        return type(self), self.position
 
 
 def internal(error: Exception) -> str:

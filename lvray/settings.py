@@ -109,20 +109,12 @@ class Recipe(Settings):
     """Stop after so many epochs without a better validation loss."""
     augment: bool = False
     """Seeded rotation, shift and scale in the plane, contrast and noise (nets/augment.py)."""
-    workers: Positive = 1
     threads: Positive = 1
     """CPU threads of a worker: part of the recipe, since sums differ by it."""
     validate_epochs: Positive = 1
     """Validate each so many epochs; more where an epoch is a few steps."""
     for_show: bool = False
     """Weights of this recipe are for demonstration: every prediction says so."""
-
-    @model_validator(mode="after")
-    def _workers(self) -> Self:
-        if self.workers > self.stream.lanes:
-            raise ValueError(f"{self.workers} workers need at least as many lanes, not {self.stream.lanes}:"
-                             " a larger batch with more lanes is another recipe, with its own learning rate")
-        return self
 
 
 class Splits(Settings):

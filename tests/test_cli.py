@@ -8,15 +8,23 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pydicom
 import pytest
 
 from lvray.cmr.phantom.people import PhantomOptions
 from lvray.cmr.phantom.ukb import write_participant
-from lvray.recipes import ALL
+from lvray.errors import Stopped
+from lvray.nets.build import build
+from lvray.nets.checkpoint import Checkpoint, write
+from lvray.recipes import ALL, named, override
+from lvray.settings import Splits, Tensorize
+from tests.shards.conftest import make_row, write_to
 
 Lvray = Callable[..., Any]
 EID = "7654321"
@@ -26,7 +34,9 @@ COMMANDS = {
                   "--json"],
     "shards show": ["--sheet", "--json"],
     "shards verify": [],
-    "train": ["--data", "--run", "--workers", "--set", "--json"],
+    "train": ["--data", "--run", "--workers", "--set", "--resume", "--track", "--json"],
+    "recipes": ["--json"],
+    "checkpoint show": ["--json"],
     "evaluate": ["--data", "--out", "--checkpoint", "--estimates", "--masks", "--key", "--json"],
     "measure": ["--contours", "--mask", "--key", "--show-paths", "--json"],
     "predict": ["--checkpoint", "--out", "--mask", "--key", "--max-rejects", "--show-paths", "--json"],
@@ -152,6 +162,31 @@ def test_a_zip_that_points_outside_itself(lvray: Lvray, study: Path, tmp_path: P
     assert not (tmp_path.parent / "escaped.dcm").exists()
 
 
+@pytest.mark.parametrize("kind", ["seg", "reg"])
+def test_a_study_of_another_pitch_than_the_training_studies_is_flagged(lvray: Lvray, study: Path, tmp_path: Path,
+                                                                      kind: str) -> None:
+    ranges: dict[str, list[float]] = {"dy_mm": [1, 9], "dx_mm": [1, 9], "slices": [1, 20], "mass_g": [-1e4, 1e4]}
+    for name, pitch in (("same", [9.0, 11.0]), ("thinner", [8.0, 8.0])):
+        write(tmp_path / name, untrained(kind, {"dz_mm": pitch, **ranges}))
+        [found] = lvray("predict", study, "--checkpoint", tmp_path / name, "--json").objects()
+        assert ("spacing_outside_training" in found["quality"]) == (name == "thinner")
+    assert "! spacing_outside_training: " in lvray("predict", study, "--checkpoint", tmp_path / "thinner").out
+
+
+def untrained(kind: str, ranges: dict[str, list[float]]) -> Checkpoint:
+    """A segmenter that calls myocardium what is brighter than the mean; a regressor that knows nothing."""
+    settings = override(ALL[f"smoke_{kind}"](), ["network.width=2", "network.box=6,32,32"]).model_dump(mode="json")
+    model: Any = build(kind, 2, (6, 32, 32), True)
+    for p in model.parameters():
+        p.data.zero_()
+    if kind == "seg":
+        model.encoder.stem.weight.data[0, 0, 1, 1, 1] = 1
+        model.fine.weight.data[2, 0] = 1
+    return Checkpoint(settings=settings, weights=model.state_dict(), optimiser={"state": {}, "param_groups": []},
+                      scheduler={}, epoch=0, step=0, seed=0, data="", version="0.1.0", mode={}, world=1,
+                      trained_on=ranges, metrics={})
+
+
 def test_names_order_and_zip_change_no_digit(lvray: Lvray, study: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "shuffled.zip", "w") as archive:
         for number, file in enumerate(reversed(files(study))):
@@ -187,6 +222,14 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
     (["train", "smoke_sge", "--data", "d", "--run", "r"], 2, "there are: paper_reg"),
     (["train", "smoke_seg", "--data", "d", "--run", "r", "--set", "epohcs=1"], 2, "did you mean epochs"),
     (["train", "smoke_seg", "--data", "d", "--run", "r", "--workers", "9"], 2, "9 workers need at least as many"),
+    (["train", "smoke_seg", "--data", "d", "--run", "r", "--workers", "2..9"], 2, "9 workers need at least as many"),
+    *[(["train", "smoke_seg", "--data", "d", "--run", "r", "--workers", wrong], 2,
+       "--workers: a number from 1 on is wanted, or two as in 2..4")
+      for wrong in ("0", "4..2", "2..", "two", "2-4", "0..2")],
+    (["train", "smoke_seg", "--data", "d", "--run", "r", "--track", "wandb"], 2, "'--track'"),
+    (["recipes", "smoke_sge"], 2, "did you mean smoke_seg?"),
+    (["checkpoint", "show", "absent"], 4, "cannot read the checkpoint: No such file or directory"),
+    (["checkpoint", "show", "STUDY"], 2, "no finished checkpoint there"),
     (["train", "smoke_seg", "--run", "r"], 2, "Missing option '--data'"),
     (["shards", "show", "absent"], 4, "cannot read the data set: No such file or directory"),
     (["shards", "show", "gopher://x"], 2, "lvray reads plain paths, file:// and s3://"),
@@ -222,6 +265,104 @@ def test_help_shows_an_example_and_the_options_that_there_are(lvray: Lvray, comm
     lines = [line.lstrip() for line in said.out.splitlines()]
     listed = [word for line in lines if line.startswith("-") for word in line.split() if word.startswith("--")]
     assert list(dict.fromkeys(listed)) == [*COMMANDS[command], "--help"]
+
+
+def test_the_recipes_are_listed_and_printed(lvray: Lvray, tmp_path: Path) -> None:
+    listed = lvray("recipes")
+    assert (listed.code, listed.err) == (0, "")
+    assert [line.split()[0] for line in listed.out.splitlines()] == list(ALL)
+    assert list(lvray("recipes", "--json").objects()[0]) == list(ALL)
+    shown = lvray("recipes", "fast_reg").out.splitlines()
+    assert {"network.pitch=true", "optimiser.plateau=null", "network.centre=\"heart\""} <= set(shown)
+    assert override(ALL["paper_reg"](), shown) == ALL["fast_reg"]()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_printed_recipe_is_a_recipe_file(lvray: Lvray, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine.json").write_text(lvray("recipes", name, "--json").out)
+    assert named(str(tmp_path / "mine.json")) == ALL[name]()
+    assert lvray("recipes", tmp_path / "mine.json").out == lvray("recipes", name).out
+
+
+def test_the_recipes_come_without_torch_and_ray() -> None:
+    code = ("import sys; from lvray import cli; cli.app(['recipes', 'fast_seg'], standalone_mode=False);"
+            "print([m for m in ('torch', 'ray', 'pydicom') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+@dataclass(frozen=True)
+class Made:
+    """As a finished run's `Run`."""
+
+    best: str = "runs/seg/best"
+    set_aside: int = 0
+    history: tuple[dict[str, float], ...] = ({"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25})
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """The training job and its cluster, neither of which is there."""
+    stand_in = Mock(return_value=Made())
+    monkeypatch.setitem(sys.modules, "lvray.jobs.train", Mock(train=stand_in))
+    monkeypatch.setitem(sys.modules, "lvray.jobs.cluster", Mock(cluster=nullcontext))
+    return stand_in
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data set for both networks with row groups of 4 rows and nobody to validate on."""
+    uri = str(tmp_path_factory.mktemp("shards"))
+    splits = Splits(validation=0.0, calibration=0.0, holdout=0.1)
+    write_to(uri, [make_row(number, splits) for number in range(16)], Tensorize(group_rows=4, splits=splits))
+    return uri
+
+
+@pytest.mark.parametrize(("given", "workers"), [([], (1, 1)), (["--workers", "2"], (2, 2)),
+                                                (["--workers", "2..4"], (2, 4))])
+def test_train_hands_the_job_what_it_is_told(lvray: Lvray, job: Mock, given: list[str],
+                                             workers: tuple[int, int]) -> None:
+    said = lvray("train", "smoke_seg", "--data", "d", "--run", "r", *given, "--json")
+    assert (said.code, said.err) == (0, "")
+    assert said.objects() == [{"best": "runs/seg/best", "epoch": 2, "loss": 0.25}]
+    assert job.call_args.args == (ALL["smoke_seg"](), "d", "r")
+    asked = job.call_args.kwargs
+    assert (asked["workers"], asked["resume"], asked["track"]) == (workers, False, ())
+
+
+def test_train_resumes_and_tracks_when_asked(lvray: Lvray, job: Mock) -> None:
+    lvray("train", "smoke_reg", "--data", "d", "--run", "r", "--resume", "--track", "mlflow", "--track", "tensorboard")
+    assert job.call_args.kwargs["resume"] is True
+    assert job.call_args.kwargs["track"] == ("mlflow", "tensorboard")
+
+
+def test_train_warns_of_settings_without_effect_and_goes_on(lvray: Lvray, job: Mock, shards: str) -> None:
+    sets = ["epochs=1", "target.mean_g=80", "optimiser.plateau=2", "stream.window=2", "step.accumulate=3"]
+    said = lvray("train", "smoke_seg", "--data", shards, "--run", "r", "--workers", "2..4", "--json",
+                 *(f"--set={assignment}" for assignment in sets))
+    assert said.code == 0
+    assert [line.partition(" has no effect: ")[0] for line in said.err.splitlines()] == [
+        f"lvray: warning: --set {name}" for name in ("target.mean_g", "optimiser.plateau", "stream.window",
+                                                     "step.accumulate")]
+    assert len(said.objects()) == 1
+    assert job.call_args.args[0].epochs == 1
+    two_rows = lvray("train", "smoke_seg", "--data", shards, "--run", "r", "--workers", "2..4",
+                     "--set=step.accumulate=2")
+    assert two_rows.err == ""
+
+
+def test_train_says_who_was_left_out(lvray: Lvray, job: Mock) -> None:
+    job.return_value = Made(set_aside=3)
+    said = lvray("train", "smoke_seg", "--data", "d", "--run", "r")
+    assert said.err == "lvray: 3 studies have more slices than network.box and were left out\n"
+    assert said.out == "best checkpoint: runs/seg/best (report.html beside it)\n"
+
+
+def test_a_run_told_to_end_says_where_it_goes_on(lvray: Lvray, job: Mock) -> None:
+    job.side_effect = Stopped(4, 17)
+    said = lvray("train", "smoke_seg", "--data", "d", "--run", "r", "--json")
+    assert (said.code, said.out, said.err.count("\n")) == (143, "", 1)
+    assert "step 17 of epoch 5: the same command" in said.err
 
 
 def test_help_lists_every_command_and_the_exit_codes(lvray: Lvray) -> None:

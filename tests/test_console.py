@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -148,13 +149,58 @@ def test_progress_on_a_terminal_shows_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert "10/100 1 refused, 2.0 a second, 45 s left" in shown
 
 
-def test_training_lines_count_whole_epochs() -> None:
-    told: list[tuple[int, int, str]] = []
-    line = console.training(lambda *said: told.append(said))
-    line({"epoch": 3, "epochs": 4, "step": 1, "steps": 2, "loss": 0.5, "waiting": 0.25})
-    line({"epoch": 3, "epochs": 4, "loss": 0.4, "validation_loss": 0.6})
-    assert told == [(2, 4, "loss 0.500, 25% waiting for data"),
-                    (3, 4, "loss 0.400, validation 0.600, 25% waiting for data")]
+BEGINS = {"begins": (0, 0), "world": 1, "epochs": 4, "steps": 10}
+
+
+def pace(samples_per_second: float, waiting: float) -> dict[str, Any]:
+    return {"pace": {"samples_per_second": samples_per_second, "waiting": waiting, "seconds": 1.0}}
+
+
+def test_training_without_a_terminal_is_a_line_a_minute_and_one_a_validation(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with console.training("smoke_seg", clock) as tell:
+        tell(BEGINS)
+        for step in range(1, 11):
+            clock.now += 12.5
+            tell({"epoch": 1, "step": step, "loss": 1 / step, "norm": 1.0})
+            tell(pace(85.4, 0.021))
+        tell({"epoch": 1, "loss": 0.3, "lr": 1e-3, "world": 1, "validation_loss": 0.4, "samples_per_second": 9.96,
+              "waiting": 0.1, "seconds": 125.0})
+    assert capsys.readouterr().err.splitlines() == [
+        "smoke_seg: epoch 1 of 4, step 1 of 10, loss 1.000, 85 samples/s, 2 % waiting for data, 8 min left",
+        "smoke_seg: epoch 1 of 4, step 6 of 10, loss 0.167, 85 samples/s, 2 % waiting for data, 7 min left",
+        "smoke_seg: epoch 1 of 4, step 10 of 10, loss 0.300, validation 0.400, 10.0 samples/s, 10 % waiting for data,"
+        " 6 min left"]
+
+
+def test_training_that_goes_on_says_from_where_and_does_not_count_what_was_done(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with console.training("smoke_seg", clock) as tell:
+        tell(BEGINS | {"begins": (2, 4)})
+        tell({"notice": "checkpoint 00002-000006 cannot be used"})
+        clock.now = 8.0
+        tell({"epoch": 3, "step": 6, "loss": 0.2, "norm": 1.0})
+        tell(pace(85.4, 0.0))
+        tell(BEGINS | {"begins": (2, 4), "world": 2})
+    assert capsys.readouterr().err.splitlines() == [
+        "smoke_seg: goes on from epoch 3, step 5", "smoke_seg: checkpoint 00002-000006 cannot be used",
+        "smoke_seg: epoch 3 of 4, step 6 of 10, loss 0.200, 85 samples/s, 0 % waiting for data, 56 s left",
+        "smoke_seg: goes on from epoch 3, step 5"]
+
+
+def test_training_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, clock = io.StringIO(), Clock()
+    monkeypatch.setattr(console, "err", Console(file=screen, force_terminal=True, width=160))
+    with console.training("smoke_seg", clock) as tell:
+        tell(BEGINS)
+        clock.now = 2.0
+        tell({"epoch": 1, "step": 2, "loss": 0.5, "norm": 1.0})
+        tell(pace(4.0, 0.02))
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.getvalue())
+    assert re.search("smoke_seg \\S+ epoch 1 of 4, step 2 of 10, loss 0.500, 4.0 samples/s, 2 % waiting for data,"
+                     " 38 s left", shown)
 
 
 def test_a_study_is_named_by_position_and_keyed_hash_and_by_path_only_on_demand() -> None:

@@ -103,7 +103,7 @@ def network(kind: str, for_show: bool = False, **ranges: list[float]) -> Predict
     settings = {"name": f"test_{kind}", "for_show": for_show, "target": {"mean_g": 100.0, "sd_g": 20.0},
                 "network": {"kind": kind, "width": 2, "pixel_size": True, "box": [8, 32, 32], "centre": "heart"}}
     saved = Checkpoint(settings=settings, weights={}, optimiser={}, scheduler={}, epoch=1, step=0, seed=0, data="",
-                       version="0", trained_on=RANGES | ranges, metrics={})
+                       version="0", mode={}, world=1, trained_on=RANGES | ranges, metrics={})
     return Predictor(model.eval(), saved, "ab" * 32)
 
 
@@ -177,6 +177,18 @@ def test_flags_say_when_not_to_trust(cine: Cine) -> None:
     assert not training & set(predict(cine, network("reg")).quality)
     elsewhere = network("reg", for_show=True, dy_mm=[3.0, 4.0], slices=[8, 9], mass_g=[1.0, 2.0])
     assert training <= set(predict(cine, elsewhere).quality)
+
+
+@pytest.mark.parametrize("kind", ["seg", "reg"])
+@pytest.mark.parametrize(("fact", "flag"), [
+    ("dz_mm", "spacing_outside_training"), ("dy_mm", "spacing_outside_training"),
+    ("dx_mm", "spacing_outside_training"), ("slices", "slices_outside_training"), ("mass_g", "mass_outside_training")])
+def test_each_fact_outside_the_training_range_is_flagged(cine: Cine, kind: str, fact: str, flag: str) -> None:
+    """The range of one fact ends below, or begins above, what the study (10 mm pitch, 7 slices) has."""
+    for elsewhere in ([0.01, 0.02], [2e4, 3e4]):
+        trained = network(kind, False, **{fact: elsewhere})
+        found = predict(cine, BrightIsWall(**vars(trained)) if kind == "seg" else trained)
+        assert {f for f in found.quality if f.endswith("_outside_training")} == {flag}
 
 
 def test_predict_edit_measure_gives_the_same_grams(cine: Cine, bright: Predictor, tmp_path: Path) -> None:

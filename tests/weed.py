@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -115,6 +116,9 @@ class Weed:
             with urllib.request.urlopen(f"{self.endpoint}/healthz", timeout=5):
                 pass
             self._client.head_bucket(Bucket=BUCKET)
+        except urllib.error.HTTPError as error:  # holds the connection open
+            error.close()
+            return False
         except (OSError, BotoCoreError, ClientError):
             return False
         return True

@@ -1,4 +1,4 @@
-"""The pictures, as PNG bytes: outlines on a study, scatter against manual labels, a contact sheet, a training curve.
+"""The pictures, as PNG bytes: outlines on a study, scatter against manual labels, a contact sheet.
 
 Deterministic: same input, same bytes. Colours are Okabe and Ito's, which people of every colour vision tell apart.
 """
@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lvray.evidence.evaluation import Row
@@ -73,7 +72,7 @@ def overlay(study: Study, mask_name: str = "estimate", other_name: str = "refere
         if k == 0:
             _scale_bar(axes, crop.shape[1], crop.shape[2], dx)
     _legend(figure, study, mask_name, other_name)
-    return _png(figure)
+    return png(figure)
 
 
 def scatter(rows: Sequence[Row]) -> bytes:
@@ -99,8 +98,8 @@ def scatter(rows: Sequence[Row]) -> bytes:
         axes.set_xlabel("manual LV mass (g)", fontsize=9, color=INK)
         if k % across == 0:
             axes.set_ylabel("estimate (g)", fontsize=9, color=INK)
-        _plain(axes)
-    return _png(figure)
+        plain(axes)
+    return png(figure)
 
 
 def contact_sheet(studies: Sequence[Study], across: int = 6) -> bytes:
@@ -122,33 +121,7 @@ def contact_sheet(studies: Sequence[Study], across: int = 6) -> bytes:
             _outlines(axes, study.other[z], SKY, "dashed", 0.9)
         axes.set_title(study.label, color="white", fontsize=7, pad=2)
         axes.set_axis_off()
-    return _png(figure)
-
-
-def training_curve(epochs: Sequence[float], training: Sequence[float], validation: Sequence[float],
-                   title: str) -> bytes:
-    """Loss at each of the epochs (numbered from 1), with the best validation marked; validation may be empty. PNG."""
-    figure = Figure(figsize=(5.6, 3.1), dpi=110, facecolor="white", layout="constrained")
-    axes = figure.add_subplot()
-    for losses, colour, style, name in ((training, BLUE, "solid", "training"),
-                                        (validation, ORANGE, "dashed", "validation")):
-        if losses:
-            axes.plot(epochs, losses, color=colour, linestyle=style, linewidth=1.8,
-                      marker="o", markersize=3, label=name)
-    if validation:
-        best = int(np.argmin(validation))
-        axes.plot(epochs[best], validation[best], marker="o", markersize=10, markerfacecolor="none",
-                  markeredgecolor=INK, linestyle="none", label=f"best: {epochs[best]:.0f}, {validation[best]:.3g}")
-    if all(loss > 0 for loss in (*training, *validation)):
-        axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(title, fontsize=11, color=INK, fontweight="bold", loc="left")
-    axes.set_xlabel("epoch", fontsize=9, color=INK)
-    axes.set_ylabel("loss", fontsize=9, color=INK)
-    if training or validation:
-        axes.legend(fontsize=8, frameon=False)
-    _plain(axes)
-    return _png(figure)
+    return png(figure)
 
 
 def _masks(study: Study) -> Iterator[Mask]:
@@ -210,13 +183,15 @@ def _figures_of(row: Row) -> str:
     return f"{r}   {mae}   n {a.n}"
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Axes without a frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(labelsize=8, colors=INK)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The same figure, the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
 
 from lvray.errors import EnvironmentFault
 from lvray.evidence import figures, table
 from lvray.evidence.evaluation import Evaluation
+from lvray.evidence.page import inline, render
 
 FEW = 30
 """Below so many holdout people the report says that its figures are rough."""
@@ -79,18 +76,13 @@ def _limits(report: Report) -> list[str]:
 
 
 def _page(report: Report) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("lvray.evidence").joinpath("report.html").read_text("utf-8"))
     shown = [row for row in report.evaluation.rows if row.headline and row.pairs]
-    return template.render(
+    return render(
+        "report.html",
         report=report,
         evaluation=report.evaluation,
         table=table,
         limits=_limits(report),
-        scatter=_inline(figures.scatter(shown)) if shown else None,
-        pictures=[(picture, _inline(picture.png)) for picture in report.pictures],
+        scatter=inline(figures.scatter(shown)) if shown else None,
+        pictures=[(picture, inline(picture.png)) for picture in report.pictures],
     )
-
-
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -79,7 +79,7 @@ def _train(number: int, recipe: str, shards: str, run: Path) -> Run:
     settings = recipes.named(recipe)
     console.say(f"{number}/6  Training {recipe}: width {settings.network.width}, {settings.epochs} epochs")
     with console.progress(recipe) as tell:
-        return train(settings, shards, str(run), console.training(tell))
+        return train(settings, shards, str(run), tell=console.training(tell))
 
 
 def _predict_one(ukb: Path, shards: str, checkpoint: str) -> str:

@@ -1,12 +1,18 @@
-"""Augmentation of a box, a pure function of (seed, epoch, row), so that a resumed run sees what it would have seen."""
+"""Augmentation of a box, a pure function of (seed, epoch, row), so that a resumed run sees what it would have seen.
+
+What befalls a row is drawn on the CPU; the work is done on the device where the batch lies. A row's bits depend on the
+draw, the device's kind and the thread count, never on the other rows; the noise of a GPU is another than a CPU's.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 ROTATION_DEG = 45.0
@@ -19,51 +25,81 @@ BRIGHTNESS = 0.1
 NOISE = 0.1
 """Intensities are in SDs of the box."""
 
-Spacing = tuple[float, float, float]
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
+
+@dataclass(frozen=True)
+class Draw:
+    """One row's augmentation: a turn in degrees, a magnification, a shift in pixels; the intensities' gamma, gain and
+    offset; the noise's SD and seed."""
+
+    angle: float
+    scale: float
+    shift_y: float
+    shift_x: float
+    gamma: float
+    gain: float
+    offset: float
+    noise: float
+    noise_seed: int
+
+    def rescaled(self, spacing: tuple[float, float, float]) -> tuple[float, float, float]:
+        """(dz, dy, dx) after the magnification by s: pixels of 1/s the size, so that the heart's mass in grams, the
+        regressor's target, stays as it is."""
+        dz, dy, dx = spacing
+        return dz, dy / self.scale, dx / self.scale
 
 
-def augment(image: Image, mask: Mask | None, spacing: Spacing, *, seed: int, epoch: int,
-            row: int) -> tuple[Image, Mask | None, Spacing]:
-    """A box turned, scaled and shifted in its plane, with other contrast and noise; its mask and spacing with it.
-
-    image float32 [Z, Y, X] as `box.take` returns it, mask uint8 [Z, Y, X] or None, spacing (dz, dy, dx) in mm.
-    The turn is one in millimetres, whatever dy and dx. An image enlarged by s has pixels of 1/s the size, so that the
-    heart's mass in grams, the regressor's target, stays as it is.
-    """
+def draw(seed: int, epoch: int, row: int) -> Draw:
+    """row: its number in the data set."""
     rng = np.random.default_rng([seed, epoch, row])
-    angle = math.radians(rng.uniform(-ROTATION_DEG, ROTATION_DEG))
-    scale = rng.uniform(1 - SCALE, 1 + SCALE)
-    shift = rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS, 2)
-    dz, dy, dx = spacing
-    grid = _grid(image.shape[1:], (dy, dx), angle, scale, shift)
-    moved = _contrast(_resample(image, grid, "bilinear"), rng)
-    moved_mask = None if mask is None else _resample(mask.astype(np.float32), grid, "nearest").astype(np.uint8)
-    return moved, moved_mask, (dz, dy / scale, dx / scale)
+    return Draw(angle=rng.uniform(-ROTATION_DEG, ROTATION_DEG), scale=rng.uniform(1 - SCALE, 1 + SCALE),
+                shift_y=rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS), shift_x=rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS),
+                gamma=math.exp(rng.uniform(-LOG_GAMMA, LOG_GAMMA)), gain=rng.uniform(1 - CONTRAST, 1 + CONTRAST),
+                offset=rng.uniform(-BRIGHTNESS, BRIGHTNESS), noise=rng.uniform(0, NOISE),
+                noise_seed=int(rng.integers(2**63)))
 
 
-def _grid(size: tuple[int, ...], spacing: tuple[float, float], angle: float, scale: float,
-          shift: npt.NDArray[np.float64]) -> torch.Tensor:
+def augment(images: Tensor, masks: Tensor | None, aspects: Sequence[float],
+            draws: Sequence[Draw]) -> tuple[Tensor, Tensor | None]:
+    """Boxes turned, magnified and shifted in their plane, with other contrast and noise; their masks with them.
+
+    images float32 [B, Z, Y, X], as `box.take` gives them: what is exactly 0 is padding and stays 0. masks uint8
+    [B, Z, Y, X] or None; aspects: dy / dx, so that the turn is one in millimetres. Both come back new, on their device.
+    """
+    rows, columns = images.shape[2:]
+    grids = [_grid(drawn, (rows, columns), aspect, images.device) for drawn, aspect in zip(draws, aspects, strict=True)]
+    moved = torch.empty_like(images)
+    for to, image, grid, drawn in zip(moved, images, grids, draws, strict=True):
+        to.copy_(_with_other_intensities(_resample(image, grid, "bilinear"), drawn))
+    if masks is None:
+        return moved, None
+    moved_masks = torch.empty_like(masks)
+    for to, mask, grid in zip(moved_masks, masks, grids, strict=True):
+        to.copy_(_resample(mask.float(), grid, "nearest"))
+    return moved, moved_masks
+
+
+def _grid(drawn: Draw, size: tuple[int, int], aspect: float, device: torch.device) -> Tensor:
     """Where each pixel of the result comes from, in grid_sample's coordinates (-1 to 1 across the box, x first)."""
-    half_y, half_x = (n * d / 2 for n, d in zip(size, spacing, strict=True))
-    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    theta = torch.tensor([[[cos, -sin * half_y / half_x, 2 * shift[1] / size[1]],
-                           [sin * half_x / half_y, cos, 2 * shift[0] / size[0]]]], dtype=torch.float32)
-    return F.affine_grid(theta, [1, 1, *size], align_corners=False)
+    rows, columns = size
+    y, x = ((2 * torch.arange(n, device=device) + 1) / n - 1 for n in size)
+    angle, tall = math.radians(drawn.angle), aspect * rows / columns
+    cos, sin = math.cos(angle) / drawn.scale, math.sin(angle) / drawn.scale
+    from_x = cos * x - sin * tall * y[:, None] + 2 * drawn.shift_x / columns
+    from_y = sin / tall * x + cos * y[:, None] + 2 * drawn.shift_y / rows
+    return torch.stack([from_x, from_y], -1)
 
 
-def _resample(volume: Image, grid: torch.Tensor, mode: str) -> Image:
+def _resample(volume: Tensor, grid: Tensor, mode: str) -> Tensor:
     """All slices at once, as channels of one image; 0 outside the box."""
-    moved: Image = F.grid_sample(torch.from_numpy(volume)[None], grid, mode=mode, align_corners=False)[0].numpy()
-    return moved
+    return F.grid_sample(volume[None], grid[None], mode=mode, align_corners=False)[0]
 
 
-def _contrast(image: Image, rng: np.random.Generator) -> Image:
-    """Gamma, contrast, brightness and noise inside the image; what is exactly 0 is padding and stays 0."""
-    gamma = math.exp(rng.uniform(-LOG_GAMMA, LOG_GAMMA))
-    gain, offset = rng.uniform(1 - CONTRAST, 1 + CONTRAST), rng.uniform(-BRIGHTNESS, BRIGHTNESS)
-    noise = rng.uniform(0, NOISE) * rng.standard_normal(image.shape, np.float32)
-    low, span = image.min(), max(np.ptp(image), np.finfo(np.float32).tiny)
-    curved = low + span * ((image - low) / span) ** gamma
-    return np.where(image == 0, 0, gain * curved + offset + noise).astype(np.float32)
+def _with_other_intensities(image: Tensor, drawn: Draw) -> Tensor:
+    """Gamma, gain, offset and noise, in place."""
+    padding = image == 0
+    low, high = image.aminmax()
+    span = (high - low).clamp_min(torch.finfo(image.dtype).tiny)
+    image.sub_(low).div_(span).pow_(drawn.gamma).mul_(drawn.gain * span).add_(drawn.gain * low + drawn.offset)
+    generator = torch.Generator(image.device).manual_seed(drawn.noise_seed)
+    image.add_(torch.empty_like(image).normal_(0, drawn.noise, generator=generator))
+    return image.masked_fill_(padding, 0)

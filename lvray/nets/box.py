@@ -30,9 +30,9 @@ class Placement:
         return image, box
 
 
-def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None,
-         box: Shape) -> tuple[npt.NDArray[np.float32], Placement]:
-    """The box of a study: image [Z, Y, X] -> float32 [box], normalised, and its placement.
+def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, box: Shape,
+         out: npt.NDArray[np.float32] | None = None) -> tuple[npt.NDArray[np.float32], Placement]:
+    """The box of a study: image [Z, Y, X] -> float32 [box], normalised, and its placement. out: zeros to write it into.
 
     Rows and columns are padded or cropped around the centre (index of row and column; None: the middle of the image).
     Slices are padded behind the last, so that slice k of a box is the k-th from the base in every study.
@@ -48,17 +48,18 @@ def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None,
     y, x = (math.floor(c - (b - 1) / 2 + 0.5) for c, b in zip(centre, box[1:], strict=True))
     placement = Placement((0, y, x), box, shape)
     inside, there = placement._overlap()
-    out = np.zeros(box, np.float32)
+    out = np.zeros(box, np.float32) if out is None else out
     out[there] = _normalised(image[inside])
     return out, placement
 
 
-def take_mask(mask: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
-    """The same box of the study's mask: uint8 [Z, Y, X] -> uint8 [box], padding 0 (background)."""
+def take_mask(mask: npt.NDArray[np.uint8], placement: Placement,
+              out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    """The same box of the study's mask: uint8 [Z, Y, X] -> uint8 [box], padding 0 (background). out: as in `take`."""
     if _shape(mask) != placement.shape:
         raise ValueError(f"a mask of {mask.shape} for an image of {placement.shape}")
     inside, there = placement._overlap()
-    out = np.zeros(placement.box, np.uint8)
+    out = np.zeros(placement.box, np.uint8) if out is None else out
     out[there] = mask[inside]
     return out
 
@@ -75,10 +76,25 @@ def put_back(mask_box: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArr
 
 def _normalised(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     values = image.astype(np.float32)
-    values = values.clip(*np.percentile(values, PERCENTILES).astype(np.float32))
+    values = values.clip(*_percentiles(values))
     values -= values.mean(dtype=np.float64)
     sd = values.std(dtype=np.float64)
     return values / np.float32(sd) if sd > 0 else np.zeros_like(values)
+
+
+def _percentiles(values: npt.NDArray[np.float32]) -> tuple[np.float32, np.float32]:
+    """np.percentile's values, to the last bit, several times as fast: it selects each rank alone, and one sort gives
+    them all."""
+    ordered = np.sort(values, axis=None)
+    low, high = (_between(ordered, share / 100 * (ordered.size - 1)) for share in PERCENTILES)
+    return low, high
+
+
+def _between(ordered: npt.NDArray[np.float32], rank: float) -> np.float32:
+    """The value at a rank that is not whole, linear between its neighbours."""
+    below = math.floor(rank)
+    a, b = map(float, (ordered[below], ordered[min(below + 1, ordered.size - 1)]))
+    return np.float32(a + (b - a) * (rank - below))
 
 
 def _shape(array: npt.NDArray[np.generic]) -> Shape:

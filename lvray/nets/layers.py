@@ -1,36 +1,53 @@
-"""The parts that both networks are made of. Feature maps are float [B, C, Z, Y, X]."""
+"""The parts that both networks are made of.
+
+Feature maps are [B, C, Z, Y, X], of the image's precision: float32 or bfloat16. Weights are float32 and are rounded
+where they meet a map of bfloat16; the pixel size and the statistics of a normalisation are float32 in any case.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SPACING_MEAN_MM = 1.83
-SPACING_SCALE_MM = 0.1
-PIXEL_FEATURES = 4
+SPACING_MM = {"dz": (10.0, 1.0), "dy": (1.83, 0.1), "dx": (1.83, 0.1)}
+"""What a spacing is standardised by: mean and scale."""
 
 
-def convolution(inputs: int, outputs: int) -> nn.Conv3d:
+class Convolution(nn.Conv3d):
     """3x3x3 'same' convolution with bias: 27 * inputs * outputs + outputs parameters.
 
     He-normal weights and zero biases: nothing normalises between the layers, so the initial scale alone carries the
     signal through all of them (mish passes about half of the power, as ReLU does).
     """
-    layer = nn.Conv3d(inputs, outputs, 3, padding=1)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return layer
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv3d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), padding=1)
 
 
 def pool(x: Tensor) -> Tensor:
     """Max over 2x2 pixels of a slice; the number of slices stays."""
-    return F.max_pool3d(x, (1, 2, 2))
+    return _by_slice(lambda slices: F.max_pool2d(slices, 2), x)
 
 
 def unpool(x: Tensor) -> Tensor:
     """Nearest-neighbour upsampling by 2 in the plane of the slices."""
-    return F.interpolate(x, scale_factor=(1, 2, 2), mode="nearest")
+    return _by_slice(lambda slices: F.interpolate(slices, scale_factor=2, mode="nearest"), x)
+
+
+def _by_slice(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """f of the slices as images, [N, C, Y, X], without a copy in either memory format. torch's 3D versions of pool and
+    unpool have no GPU code for channels last, and pool's gradient none that is deterministic and quick."""
+    if x.is_contiguous():
+        return f(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
+    return f(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -38,9 +55,9 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.first = convolution(inputs, width)
-        self.second = convolution(inputs + width, width)
-        self.third = convolution(inputs + 2 * width, width)
+        self.first = Convolution(inputs, width)
+        self.second = Convolution(inputs + width, width)
+        self.third = Convolution(inputs + 2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         first = F.mish(self.first(x))
@@ -55,7 +72,7 @@ class Encoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.stem = convolution(1, width)
+        self.stem = Convolution(1, width)
         self.blocks = nn.ModuleList(Block(width, width) for _ in range(3))
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -65,17 +82,17 @@ class Encoder(nn.Module):
         return maps
 
 
-class PixelSize(nn.Module):
-    """In-plane spacing [B, 2] = (dy, dx) in mm -> features [B, 4]: (v - 1.83) / 0.1 through a Dense(2) for each."""
+class PixelSize(nn.ModuleDict):
+    """Spacing [B, 3] = (dz, dy, dx) in mm -> features float32 [B, 4]: (v - 1.83) / 0.1 of dy and of dx, each through
+    a Dense(2). With the pitch [B, 6]: (dz - 10) / 1 through one of its own before them."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.dy = nn.Linear(1, 2)
-        self.dx = nn.Linear(1, 2)
+    def __init__(self, pitch: bool) -> None:
+        super().__init__({axis: nn.Linear(1, 2) for axis in SPACING_MM if pitch or axis != "dz"})
+        self.features = 2 * len(self)
 
     def forward(self, spacing: Tensor) -> Tensor:
-        v = (spacing - SPACING_MEAN_MM) / SPACING_SCALE_MM
-        return torch.cat((self.dy(v[:, :1]), self.dx(v[:, 1:])), 1)
+        values = zip(SPACING_MM.items(), spacing.split(1, 1), strict=True)
+        return torch.cat([self[axis]((v - mean) / scale) for (axis, (mean, scale)), v in values if axis in self], 1)
 
 
 class PixelSizeNorm(nn.Module):
@@ -85,10 +102,10 @@ class PixelSizeNorm(nn.Module):
     studies of a batch. Starts near the plain normalisation, scale 1 and shift 0.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, pitch: bool) -> None:
         super().__init__()
-        self.pixel_size = PixelSize()
-        self.affine = nn.Linear(PIXEL_FEATURES, 2 * width)
+        self.pixel_size = PixelSize(pitch)
+        self.affine = nn.Linear(self.pixel_size.features, 2 * width)
         nn.init.normal_(self.affine.weight, std=0.01)
         nn.init.zeros_(self.affine.bias)
 
@@ -96,5 +113,4 @@ class PixelSizeNorm(nn.Module):
         variance, mean = torch.var_mean(x.float(), (2, 3, 4), correction=0, keepdim=True)
         scale, shift = self.affine(self.pixel_size(spacing))[:, :, None, None, None].chunk(2, 1)
         normal = (x - mean) * torch.rsqrt(variance + 1e-5)
-        result: Tensor = normal * (1 + scale) + shift
-        return result
+        return (normal * (1 + scale) + shift).to(x.dtype)

@@ -30,7 +30,7 @@ Centre = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network and what it was trained with.
+    """A trained network and what it was trained with. It predicts in fp32, whatever it was trained in.
 
     Images are [Z, Y, X], base first, in the canonical in-plane orientation; spacing is (dz, dy, dx) in mm. `centre_yx`
     is the heart's row and column: needed where `network["centre"]` says "heart", not looked at otherwise.
@@ -42,7 +42,7 @@ class Predictor:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Settings of the network: kind, width, pixel_size, box, centre."""
+        """Settings of the network: kind, width, pixel_size, pitch, box, centre."""
         settings: dict[str, Any] = self.checkpoint.settings["network"]
         return settings
 
@@ -94,8 +94,7 @@ class Predictor:
         return centre_yx
 
     def _run(self, x: npt.NDArray[np.float32], spacing: Spacing) -> torch.Tensor:
-        in_plane = torch.tensor([spacing[1:]], dtype=torch.float32)
-        result: torch.Tensor = self.model(torch.from_numpy(x)[None, None], in_plane)
+        result: torch.Tensor = self.model(torch.from_numpy(x)[None, None], torch.tensor([spacing], dtype=torch.float32))
         return result
 
 
@@ -112,12 +111,13 @@ def load(folder: Path) -> Predictor:
                               " use the lvray version that wrote it, or train anew")
     network = saved.settings["network"]
     try:
-        model = build(network["kind"], network["width"], tuple(network["box"]), network["pixel_size"])
+        model = build(network["kind"], network["width"], tuple(network["box"]), network["pixel_size"], network["pitch"])
         model.load_state_dict(saved.weights)
     except RuntimeError as error:
         raise CheckpointError("the checkpoint's weights do not fit the network that its settings describe:"
                               " use the lvray version that wrote it, or train anew") from error
-    return Predictor(model.eval(), saved, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest())
+    model = model.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    return Predictor(model, saved, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest())
 
 
 def _sound(saved: Checkpoint) -> bool:
@@ -131,6 +131,7 @@ def _sound(saved: Checkpoint) -> bool:
             and network["kind"] in ("seg", "reg")
             and network["centre"] in ("image", "heart")
             and isinstance(network["pixel_size"], bool)
+            and isinstance(network["pitch"], bool)
             and all(type(n) is int and n > 0 for n in (network["width"], slices, rows, columns))
             and rows % 8 == columns % 8 == 0
             and all(math.isfinite(n) for n in numbers)

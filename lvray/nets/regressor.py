@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvray.nets.layers import PIXEL_FEATURES, Encoder, PixelSize
+from lvray.nets.layers import Encoder, PixelSize
 
 HIDDEN = (16, 64)
 
@@ -23,25 +23,26 @@ class Regressor(nn.Module):
     initialisation moves the output by 60 standard deviations, from this one by 0.8.
 
     7,315,833 parameters at width 32, box (13, 256, 256), pixel size included: encoder 498,848, dense layers 6,816,977,
-    pixel-size features 8. Weights are drawn from torch's global generator: seed it first.
+    pixel-size features 8; the pitch adds 36. Weights are drawn from torch's global generator: seed it first.
     """
 
-    def __init__(self, width: int, box: tuple[int, int, int], pixel_size: bool = True) -> None:
+    def __init__(self, width: int, box: tuple[int, int, int], pixel_size: bool = True,
+                 pitch: bool = False) -> None:
         super().__init__()
         slices, rows, columns = box
         self.encoder = Encoder(width)
         self.image = _unit_linear(width * slices * (rows // 8) * (columns // 8), HIDDEN[0])
-        self.pixel_size = PixelSize() if pixel_size else None
-        self.pixels = _unit_linear(PIXEL_FEATURES, HIDDEN[0], bias=False) if pixel_size else None
+        self.pixel_size = PixelSize(pitch) if pixel_size else None
+        self.pixels = _unit_linear(self.pixel_size.features, HIDDEN[0], bias=False) if self.pixel_size else None
         self.second = nn.Linear(*HIDDEN)
         self.out = nn.Linear(HIDDEN[1], 1)
 
     def forward(self, image: Tensor, spacing: Tensor) -> Tensor:
-        """Image float [B, 1, Z, Y, X], exactly the box, and (dy, dx) in mm [B, 2] -> (mass - mean) / SD [B]."""
-        flat = self.encoder(image)[-1].flatten(1)
+        """Image [B, 1, Z, Y, X], exactly the box, and (dz, dy, dx) in mm [B, 3] -> (mass - mean) / SD [B]."""
+        flat = self.encoder(image)[-1].flatten(1).float()
         x = self.image(flat / math.sqrt(flat.shape[1]))
-        if self.pixels is not None and self.pixel_size is not None:
-            x = x + self.pixels(self.pixel_size(spacing) / math.sqrt(PIXEL_FEATURES))
+        if self.pixel_size is not None and self.pixels is not None:
+            x = x + self.pixels(self.pixel_size(spacing) / math.sqrt(self.pixel_size.features))
         mass: Tensor = self.out(F.mish(self.second(F.mish(x))))
         return mass.squeeze(1)
 

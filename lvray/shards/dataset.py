@@ -93,6 +93,15 @@ def check_sizes(dataset: Dataset) -> None:
                            " DST")
 
 
+def verify_shards(dataset: Dataset, rows: NDArray[np.int64]) -> None:
+    """Rehash the shards that hold those rows. UseError names the first that is not as listed."""
+    for number in np.unique(dataset.column("shard")[rows]).tolist():
+        part = dataset.manifest.shards[number]
+        if storage.sha256(storage.join(dataset.uri, part.name), f"shard {part.name}") != part.sha256:
+            raise UseError(f"shard {part.name} is damaged (its sha256 is not the manifest's): tensorize into another"
+                           " DST")
+
+
 def unlisted(dataset: Dataset) -> list[str]:
     """Files beside the data set that no generation lists: what interrupted runs left. Nobody reads them."""
     known = {seen.NAME}

@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ResponseStreamingError
 from pyarrow import fs as arrow_fs
 
 from lvray.errors import UseError
@@ -37,6 +37,11 @@ CHECKS = {
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": "NoCredentialsError PartialCredentialsError",
 }
 """What to check at which errors of the store, botocore and pyarrow; CHECK at others."""
+PASSING_CODES = ("SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "TooManyRequests",
+                 "RequestTimeTooSkewed", "RequestLimitExceeded")
+PASSING_ARROW = re.compile(r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|THROTTLING"
+                           r"|REQUEST_TIMEOUT)|HTTP status (5\d\d|429)|HTTP response code (5\d\d|429)")
+"""What a store says that will answer again: codes, and pyarrow's texts."""
 CHECK = "check AWS_ENDPOINT_URL, the bucket and the AWS credentials"
 
 
@@ -154,6 +159,18 @@ def why(error: Exception) -> str | None:
         return f"{type(error).__name__}; {_check(type(error).__name__)}"
     from_arrow = re.search(r"AWS Error (\w+(?: \(HTTP status \d+\))?)", str(error))
     return f"{from_arrow[1]}; {_check(from_arrow[1])}" if from_arrow else None
+
+
+def passing(error: BaseException | None) -> bool:
+    """Whether an error of the store, or of the way to it, is of a kind that ends by itself."""
+    if isinstance(error, OSError) and isinstance(error.__cause__, ClientError):
+        error = error.__cause__
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or error.response["Error"].get("Code") in PASSING_CODES
+    if isinstance(error, BotoCoreError):
+        return isinstance(error, HTTPClientError | ResponseStreamingError)
+    return bool(isinstance(error, OSError) and PASSING_ARROW.search(str(error)))
 
 
 def _check(code: str) -> str:

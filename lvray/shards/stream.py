@@ -69,7 +69,7 @@ def batches(dataset: Dataset, selection: NDArray[np.int64], stream: Stream, coll
     own = order.share(stream.lanes, rank, world)
     steps = _steps(dataset, selection, stream, own, start, epochs, reader)
     with ThreadPoolExecutor(2, "collate") as pool:
-        yield from _ahead(pool, partial(_collate, collate), steps)
+        yield from ahead(pool, partial(_collate, collate), steps)
 
 
 def scan(dataset: Dataset, selection: NDArray[np.int64], columns: list[str] = ED_COLUMNS) -> Iterator[tuple[int, Row]]:
@@ -144,7 +144,7 @@ def _collate(collate: Collate[T], step: tuple[Position, list[Arrived]]) -> tuple
     return position, collate(decoded, position[0], [row.number for row in rows])
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+def ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """`map` on threads, in order, at most AHEAD items ahead of use."""
     waiting: deque[Future[T]] = deque()
     for item in items:
@@ -158,7 +158,7 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S])
 def _read_by_threads(dataset: Dataset, blocks: list[pa.Table], columns: list[str] = ED_COLUMNS) -> Iterator[pa.Table]:
     read = partial(read_block, uri=dataset.uri, shards=dataset.manifest.shards, columns=columns)
     with ThreadPoolExecutor(2, "read") as pool:
-        yield from _ahead(pool, read, blocks)
+        yield from ahead(pool, read, blocks)
 
 
 def _read_by_ray(dataset: Dataset, blocks: list[pa.Table]) -> Iterator[pa.Table]:

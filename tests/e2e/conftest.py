@@ -105,19 +105,21 @@ def trained(cohort: Cohort, lvray: Callable[..., Any], recipe: str, sets: list[s
     log = cohort.shards.parent / f"{recipe}-rows.jsonl"
 
     def noting(config: dict[str, Any]) -> None:
-        from lvray.jobs import step, worker
+        from lvray.jobs import prepare, worker
+
+        collate = prepare.collate
 
         def noted(recipe: Recipe, rows: list[Any], epoch: int | None, numbers: list[int]) -> Any:
             with log.open("a") as out:
                 what = "validation" if epoch is None else "train"
                 out.write("".join(json.dumps([what, row.participant]) + "\n" for row in rows))
-            return step.prepare(recipe, rows, epoch, numbers)
+            return collate(recipe, rows, epoch, numbers)
 
-        vars(worker)["prepare"] = noted
+        vars(prepare)["collate"] = noted
         worker.work(config)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lvray.jobs.train.work", noting)
+        patch.setattr("lvray.jobs.fit.work", noting)
         said = lvray("train", recipe, "--data", cohort.shards, "--run", folder, "--json",
                      *(f"--set={assignment}" for assignment in sets))
     seen: dict[str, list[str]] = {"train": [], "validation": []}

@@ -77,8 +77,7 @@ def test_every_picture_is_the_same_to_the_byte() -> None:
     found = evaluate([], [Person(f"{i}", 80.0 + i, {"ML4Hseg": 82.0 + i}) for i in range(9)])
 
     def draw() -> list[bytes]:
-        return [figures.overlay(study), figures.scatter(found.rows), figures.contact_sheet([study] * 8),
-                figures.training_curve([1, 2], [1.0, 0.5], [1.1, 0.7], "curve")]
+        return [figures.overlay(study), figures.scatter(found.rows), figures.contact_sheet([study] * 8)]
 
     pictures = draw()
     assert pictures == draw()
@@ -89,7 +88,5 @@ def test_every_picture_is_the_same_to_the_byte() -> None:
 def test_pictures_of_nothing() -> None:
     assert figures.scatter([]).startswith(b"\x89PNG")
     assert figures.scatter(evaluate([], []).rows).startswith(b"\x89PNG")
-    assert figures.training_curve([], [], [], "no epoch yet").startswith(b"\x89PNG")
-    assert figures.training_curve([1, 2], [-1.0, 0.2], [], "a loss may be negative").startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no study"):
         figures.contact_sheet([])

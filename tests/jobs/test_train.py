@@ -1,27 +1,40 @@
-"""Around the workers: whose folder a run's is, when it is done, and who answers Ctrl-C."""
+"""Around the workers: whose folder a run's is, when it is done, and what becomes of a failure."""
 
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from pathlib import Path
 
 import pytest
 from ray.train import ControllerError, WorkerGroupError
 
-from lvray.errors import EnvironmentFault, LvrayError, UseError
-from lvray.jobs import train
+from lvray.errors import EnvironmentFault, LvrayError, Stopped, UseError
+from lvray.jobs import fit, train
+from lvray.jobs.claim import begun_with, claim
 from lvray.nets.checkpoint import CHECKSUMS
+from tests.jobs.conftest import small
 
 
-def test_a_folder_belongs_to_one_claim(tmp_path: Path) -> None:
-    claim = {"recipe": {"epochs": 3}, "data": "abc", "code": "1"}
-    name = train._claim(str(tmp_path), claim)
-    assert train._claim(str(tmp_path), claim) == name
-    for other in ({"recipe": {"epochs": 4}}, {"data": "abd"}, {"code": "2"}):
-        with pytest.raises(UseError, match="--run belongs to another"):
-            train._claim(str(tmp_path), claim | other)
-    assert train._claim(str(tmp_path / "other"), claim | {"data": "abd"}) != name
+def test_a_folder_belongs_to_one_recipe_and_data_set(tmp_path: Path) -> None:
+    run = str(tmp_path)
+    assert begun_with(run) is None
+    for _ in range(2):
+        claim(run, small("seg"), "abc")
+    claim(run, small("seg", "saving.keep=7"), "abc")  # changes no weight
+    for recipe, data, named in [(small("seg", "optimiser.lr=0.5"), "abc", "optimiser.lr: 0.003 there, 0.5 now"),
+                                (small("seg"), "abd", "data"),
+                                (small("reg"), "abc", "network.kind: seg there, reg now")]:
+        with pytest.raises(UseError, match="--run belongs to other settings or data") as caught:
+            claim(run, recipe, data)
+        assert named in str(caught.value)
+
+
+def test_a_damaged_run_json_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UseError, match="of the run is damaged"):
+        begun_with(str(tmp_path))
 
 
 def test_a_run_is_done_once_its_history_and_best_checkpoint_stand(tmp_path: Path) -> None:
@@ -35,26 +48,33 @@ def test_a_run_is_done_once_its_history_and_best_checkpoint_stand(tmp_path: Path
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 def test_a_disk_that_refuses_is_the_environments_fault(number: int) -> None:
-    failed = train._failure(ControllerError(OSError(number, "of the disk", "/data/1234567")))
+    failed = fit._failure(ControllerError(OSError(number, "of the disk", "/data/1234567")))
     assert isinstance(failed, EnvironmentFault)
     assert "1234567" not in str(failed)
     workers = WorkerGroupError(f"Traceback ...\nOSError: [Errno {number}] of the disk", {0: OSError()})
-    assert isinstance(train._failure(workers), EnvironmentFault)
+    assert isinstance(fit._failure(workers), EnvironmentFault)
 
 
 def test_another_failure_of_training_is_lvrays_own() -> None:
-    failed = train._failure(WorkerGroupError("Traceback ...\nRuntimeError: of the network", {0: RuntimeError()}))
+    failed = fit._failure(WorkerGroupError("Traceback ...\nRuntimeError: of the network", {0: RuntimeError()}))
     assert type(failed) is LvrayError
     assert str(failed) == "training failed: RuntimeError: of the network"
 
 
-def test_rays_answer_to_ctrl_c_is_undone() -> None:
-    def fit() -> None:
-        with train._interruptible():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            raise SystemExit(0)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_noted_and_the_second_one_ends_the_process(number: int) -> None:
+    before = signal.getsignal(number)
+    with fit._told_to_end() as told:
+        os.kill(os.getpid(), number)
+        assert told == [number]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        fit()
-    assert signal.getsignal(signal.SIGINT) is before
+
+def test_stopped_says_where_and_travels() -> None:
+    import pickle
+
+    again = pickle.loads(pickle.dumps(Stopped(2, 17)))
+    assert (again.exit_code, again.position) == (143, (2, 17))
+    assert "after step 17 of epoch 3" in str(again)

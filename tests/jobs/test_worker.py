@@ -1,50 +1,17 @@
-"""What decides the learning rate and the end of a run, and what becomes of a fault."""
+"""What becomes of a fault in a worker, and of workers that are lost again and again."""
 
 from __future__ import annotations
 
-import errno
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from lvray import recipes
-from lvray.errors import EnvironmentFault, UseError
-from lvray.jobs import worker
-from lvray.jobs.train import Board
-from lvray.jobs.worker import Progress
-from lvray.settings import Recipe
-
-
-def after(recipe: Recipe, losses: list[float | None]) -> tuple[Progress, int | None]:
-    """Progress after those validations, and which one (from 1) ended the run."""
-    progress = Progress()
-    for number, loss in enumerate(losses, 1):
-        worker._note(recipe, progress, {"epoch": number, **({} if loss is None else {"validation_loss": loss})})
-        if worker._out_of_patience(recipe, progress):
-            return progress, number
-    return progress, None
-
-
-def test_patience_counts_epochs_since_the_best() -> None:
-    recipe = recipes.override(recipes.smoke_reg(), ["patience=8", "validate_epochs=4"])
-    progress, ended = after(recipe, [3.0, 2.0, 2.5, 2.0, 1.0])
-    assert (progress.best, ended) == (2.0, 4)
-    assert after(recipes.smoke_reg(), [3.0, 4.0, 5.0])[1] is None
-
-
-def test_the_rate_halves_on_each_plateau() -> None:
-    recipe = recipes.override(recipes.smoke_reg(), ["optimiser.plateau=2", "validate_epochs=1"])
-    assert [after(recipe, [1.0] * n)[0].halvings for n in range(1, 7)] == [0, 0, 1, 1, 2, 2]
-    assert after(recipe, [1.0, 1.0, 0.9, 0.9])[0].halvings == 0
-
-
-def test_without_validation_the_latest_is_the_best() -> None:
-    recipe = recipes.override(recipes.smoke_reg(), ["patience=1", "validate_epochs=1"])
-    progress, ended = after(recipe, [None, None, None])
-    assert (progress.best, progress.since_best, ended) == (None, 0, None)
+from lvray.errors import LvrayError, Stopped, UseError
+from lvray.jobs import board, worker
+from lvray.jobs.board import Board
 
 
 class Local:
@@ -57,34 +24,54 @@ class Local:
         return type("Method", (), {"remote": staticmethod(getattr(self.board, name))})
 
 
-def test_a_fault_goes_to_the_board_and_ends_the_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_goes_to_the_board_and_ends_the_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     def fails(*arguments: object) -> None:
         tried.append(arguments)
         raise UseError("shard train-0 is missing")
 
-    board = Board()
-    config = {"recipe": recipes.smoke_seg().model_dump(), "data": ("somewhere", ""), "board": Local(board)}
+    made = Board()
+    config = {"recipe": recipes.smoke_seg().model_dump(), "data": ("x", ""), "run": str(tmp_path), "board": Local(made)}
     monkeypatch.setattr("ray.get", lambda value: value)
-    monkeypatch.setattr(worker, "_work", fails)
+    monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
+    monkeypatch.setattr(worker, "RayLink", lambda *arguments, **named: None)
+    monkeypatch.setattr(worker, "_job", fails)
     with pytest.raises(UseError):  # the other workers, which wait for this one, are stopped by Ray
         worker.work(config)
-    assert str(board.take()[1]) == "shard train-0 is missing"
+    assert str(made.take().fault) == "shard train-0 is missing"
     worker.work(config)  # Ray starts all of them again
     assert len(tried) == 1
 
 
-def test_a_disk_that_fills_up_under_rays_copy_is_the_environments_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object, **named: object) -> None:
-        raise OSError(errno.ENOSPC, "no room", "/data/1234567")
+def test_workers_that_are_lost_before_each_checkpoint_end_the_run() -> None:
+    made = Board()
+    for _ in range(board.STARTS):
+        made.start((3, 2))
+    assert made.take().fault is None
+    made.start((3, 3))
+    for _ in range(board.STARTS):
+        made.start((3, 3))
+    fault = made.take().fault
+    assert isinstance(fault, LvrayError)
+    assert "lost 8 times in a row after epoch 4, step 3" in str(fault)
 
-    recipe, model = recipes.smoke_seg(), torch.nn.Linear(1, 1)
-    monkeypatch.setattr("lvray.nets.checkpoint.write", lambda *arguments: None)
-    monkeypatch.setattr(worker, "_ranges", lambda *arguments: {})
-    monkeypatch.setattr("ray.train.report", full)
-    dataset: Any = SimpleNamespace(checksum="")
-    with pytest.raises(EnvironmentFault, match="No space left on device") as caught:
-        worker._report(recipe, dataset, np.array([0]), model, torch.optim.Adam(model.parameters()), Progress(),
-                       {"epoch": 1}, rank=0)
-    assert "1234567" not in str(caught.value)
+
+def test_orders_are_kept_until_done_and_stop_is_for_good() -> None:
+    made = Board()
+    made.ask("save")
+    assert made.asked() == "save"
+    made.saved("save", (0, 1))
+    assert made.asked() == "go"
+    made.ask("stop")
+    made.ask("save")
+    assert made.asked() == "stop"
+    made.saved("stop", (1, 2))
+    assert isinstance(made.take().fault, Stopped)
+
+
+def test_the_first_fault_counts_and_asks_all_to_stop() -> None:
+    made = Board()
+    made.fail(UseError("first"))
+    made.fail(LvrayError("follows from it"))
+    assert (str(made.take().fault), made.asked()) == ("first", "stop")

@@ -23,6 +23,39 @@ def test_same_size_keeps_every_pixel_in_place_and_normalises() -> None:
     np.testing.assert_allclose(out, (clipped - clipped.mean()) / clipped.std(), atol=1e-5)
 
 
+IMAGES = st.tuples(
+    st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40)), st.integers(0, 2**32 - 1),
+    st.sampled_from(["int16", "uint8", "uint16", "int32", "float32"]), st.sampled_from([0, 1, 3, 100, 4000, 30000]))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(IMAGES)
+def test_intensities_are_those_of_numpys_percentiles_to_the_last_bit(
+        drawn: tuple[tuple[int, int, int], int, str, int]) -> None:
+    """The weights of old checkpoints were made with these."""
+    shape, seed, dtype, spread = drawn
+    values = np.random.default_rng(seed).gamma(2, spread / 3, shape) - spread / 2 * (dtype in ("int16", "float32"))
+    x = np.clip(values, 0 if dtype.startswith("u") else -32768, 255 if dtype == "uint8" else 32767).astype(dtype)
+    wanted = x.astype(np.float32)
+    wanted = wanted.clip(*np.percentile(wanted, (1, 99.5)).astype(np.float32))
+    wanted -= wanted.mean(dtype=np.float64)
+    sd = wanted.std(dtype=np.float64)
+    wanted = wanted / np.float32(sd) if sd > 0 else np.zeros_like(wanted)
+    np.testing.assert_array_equal(box.take(x, None, shape)[0], wanted)
+
+
+def test_written_into_zeros_it_is_the_same() -> None:
+    x = image((2, 10, 30))
+    mask = (x > 300).astype(np.uint8)
+    whole, whole_mask = np.zeros((2, 4, 16, 24), np.float32), np.zeros((2, 4, 16, 24), np.uint8)
+    fresh, placement = box.take(x, None, (4, 16, 24))
+    written, _ = box.take(x, None, (4, 16, 24), out=whole[1])
+    box.take_mask(mask, placement, out=whole_mask[1])
+    assert np.shares_memory(written, whole)
+    np.testing.assert_array_equal(whole, [np.zeros_like(fresh), fresh])
+    np.testing.assert_array_equal(whole_mask[1], box.take_mask(mask, placement))
+
+
 def test_one_wild_pixel_does_not_flatten_the_rest() -> None:
     x = image((3, 16, 24))
     calm = box.take(x, None, x.shape)[0]

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import torch
 
 from lvray.errors import CheckpointError, EnvironmentFault
 from lvray.nets.build import build
-from lvray.nets.checkpoint import Checkpoint, read, write
+from lvray.nets.checkpoint import CHECKSUMS, FILES, Checkpoint, from_files, read, restore, to_files, write
 from lvray.nets.losses import cross_entropy
 
 NETWORK = {"kind": "seg", "width": 4, "pixel_size": True, "box": [3, 16, 16], "centre": "image"}
@@ -28,14 +32,15 @@ def train(model: Any, optimiser: torch.optim.Optimizer, steps: range) -> None:
         x = torch.randn(2, 1, 3, 16, 16, generator=rng)
         mask = torch.randint(0, 3, (2, 3, 16, 16), generator=rng, dtype=torch.uint8)
         optimiser.zero_grad()
-        cross_entropy(model(x, torch.full((2, 2), 1.8)), mask).mean().backward()
+        cross_entropy(model(x, torch.full((2, 3), 1.8)), mask).mean().backward()
         optimiser.step()
 
 
 def checkpoint(model: Any, optimiser: torch.optim.Optimizer) -> Checkpoint:
     return Checkpoint(settings={"network": NETWORK}, weights=model.state_dict(), optimiser=optimiser.state_dict(),
                       scheduler={"last_epoch": 1, "best": float("inf")}, epoch=1, step=3, seed=7, data="ab" * 32,
-                      version="0.1.0", trained_on={"dz_mm": [8.0, 10.0]}, metrics={"loss": 0.1 + 0.2})
+                      version="0.1.0", mode={"precision": "fp32"}, world=2, trained_on={"dz_mm": [8.0, 10.0]},
+                      metrics={"loss": 0.1 + 0.2})
 
 
 @pytest.fixture
@@ -47,19 +52,18 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "checkpoint"
 
 
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.RAdam])
-def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, kind: type[torch.optim.Adam]) -> None:
-    model = network()
+@pytest.mark.parametrize("kind", [torch.optim.Adam, partial(torch.optim.Adam, fused=True), torch.optim.RAdam])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, kind: Any, layout: Any) -> None:
+    model = network().to(memory_format=layout)
     optimiser = kind(model.parameters(), lr=1.23e-3, betas=(0.9, 0.99))
     train(model, optimiser, range(6))
     write(tmp_path, checkpoint(model, optimiser))
     train(model, optimiser, range(6, 12))
 
-    resumed = build("seg", 4, (3, 16, 16), True)
+    resumed: Any = build("seg", 4, (3, 16, 16), True).to(memory_format=layout)  # type: ignore[call-overload]
     other = kind(resumed.parameters())
-    loaded = read(tmp_path)
-    resumed.load_state_dict(loaded.weights)
-    other.load_state_dict(loaded.optimiser)
+    restore(read(tmp_path), resumed, other)
     train(resumed, other, range(6, 12))
     for a, b in zip(model.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -133,6 +137,54 @@ def test_another_versions_checkpoint(saved: Path, change: dict[str, object]) -> 
     (saved / "checksums.json").write_text(json.dumps(sums))
     with pytest.raises(CheckpointError, match="version"):
         read(saved)
+
+
+def test_files_from_anywhere(saved: Path) -> None:
+    """`to_files` and `from_files` need no folder; the file that commits comes last."""
+    files = to_files(read(saved))
+    assert files == {file.name: file.read_bytes() for file in saved.iterdir()}
+    assert tuple(files) == FILES
+    assert FILES[-1] == CHECKSUMS
+    assert from_files(files.__getitem__).world == 2
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "train.safetensors", "state.json", "checksums.json"])
+def test_a_store_that_fails_is_not_a_checkpoint_that_lacks_a_file(saved: Path, name: str) -> None:
+    def get(wanted: str, cause: Exception) -> bytes:
+        if wanted == name:
+            raise EnvironmentFault("cannot read the checkpoint: of the store") from cause
+        return (saved / wanted).read_bytes()
+
+    with pytest.raises(EnvironmentFault, match="of the store"):
+        from_files(lambda wanted: get(wanted, TimeoutError()))
+    with pytest.raises(CheckpointError, match="no finished checkpoint" if name == CHECKSUMS else f"lacks {name}"):
+        from_files(lambda wanted: get(wanted, FileNotFoundError()))
+
+
+@pytest.mark.parametrize("state", [b"[]", b"3", b"null", b"{", b"{}"])
+def test_a_state_that_is_no_state(saved: Path, state: bytes) -> None:
+    """Whole by its checksums, but not what lvray wrote."""
+    (saved / "state.json").write_bytes(state)
+    sums = json.loads((saved / "checksums.json").read_text()) | {"state.json": hashlib.sha256(state).hexdigest()}
+    (saved / "checksums.json").write_text(json.dumps(sums))
+    with pytest.raises(CheckpointError, match="understands"):
+        read(saved)
+
+
+def test_nothing_is_unpickled(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a checkpoint was unpickled")
+
+    for module in (pickle, torch):
+        for name in ("load", "loads"):
+            monkeypatch.setattr(module, name, refuse, raising=False)
+    monkeypatch.setattr(pickle, "Unpickler", refuse)
+    read(saved)
+
+
+def test_looking_at_checkpoints_waits_for_no_torch() -> None:
+    code = "import sys, lvray.nets.checkpoint; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 
 def test_a_place_that_cannot_be_written(saved: Path, tmp_path: Path) -> None:

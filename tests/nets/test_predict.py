@@ -18,14 +18,14 @@ TRAINED_ON: dict[str, list[float]] = {
     "dz_mm": [8.0, 10.0], "dy_mm": [1.7, 1.9], "dx_mm": [1.7, 1.9], "slices": [3, 4], "mass_g": [60.0, 200.0]}
 
 
-def saved(folder: Path, kind: str, centre: str = "image", **changes: Any) -> Path:
+def saved(folder: Path, kind: str, centre: str = "image", pitch: bool = False, **changes: Any) -> Path:
     torch.manual_seed(0)
-    model = build(kind, 4, (4, 16, 16), True)
-    network = {"kind": kind, "width": 4, "pixel_size": True, "box": [4, 16, 16], "centre": centre}
+    model = build(kind, 4, (4, 16, 16), True, pitch)
+    network = {"kind": kind, "width": 4, "pixel_size": True, "pitch": pitch, "box": [4, 16, 16], "centre": centre}
     settings = {"name": "test", "for_show": False, "network": network, "target": {"mean_g": 100.0, "sd_g": 20.0}}
     whole = Checkpoint(settings=settings,
                        weights=model.state_dict(), optimiser=torch.optim.Adam(model.parameters()).state_dict(),
-                       scheduler={}, epoch=0, step=0, seed=0, data="", version="0.1.0",
+                       scheduler={}, epoch=0, step=0, seed=0, data="", version="0.1.0", mode={}, world=1,
                        trained_on=TRAINED_ON, metrics={})
     write(folder, replace(whole, **changes))
     return folder
@@ -76,11 +76,18 @@ def test_regressor_answers_in_grams_of_its_own_target(tmp_path: Path) -> None:
     assert predictor.regress(study(), SPACING) == 90
 
 
-def test_pixel_size_is_used_but_not_the_pitch(tmp_path: Path) -> None:
-    predictor = load(saved(tmp_path, "reg"))
+@pytest.mark.parametrize("pitch", [False, True])
+def test_the_pixel_size_is_used_and_the_pitch_where_the_network_knows_it(tmp_path: Path, pitch: bool) -> None:
+    predictor = load(saved(tmp_path, "reg", pitch=pitch))
     grams = predictor.regress(study(), SPACING)
-    assert predictor.regress(study(), (8.0, 1.8, 1.7)) == grams
+    assert (predictor.regress(study(), (8.0, 1.8, 1.7)) == grams) != pitch
     assert predictor.regress(study(), (10.0, 1.7, 1.8)) != grams
+
+
+def test_a_network_trained_in_bf16_predicts_in_fp32(tmp_path: Path) -> None:
+    mode = {"precision": "bf16", "channels_last": True, "compile": True}
+    grams = load(saved(tmp_path / "bf16", "reg", mode=mode)).regress(study(), SPACING)
+    assert grams == load(saved(tmp_path / "fp32", "reg")).regress(study(), SPACING)
 
 
 def test_more_slices_than_the_regressors_box(tmp_path: Path) -> None:
@@ -124,7 +131,8 @@ ABSENT = object()
     ("settings.name", ABSENT), ("settings.for_show", ABSENT), ("settings.for_show", "no"),
     ("settings.target", None), ("settings.target.sd_g", 0), ("settings.target.mean_g", float("nan")),
     ("settings.network.kind", "unet"), ("settings.network.width", 4.0), ("settings.network.centre", "apex"),
-    ("settings.network.pixel_size", None), ("settings.network.box", 63), ("settings.network.box", [4, 16]),
+    ("settings.network.pixel_size", None), ("settings.network.pitch", ABSENT), ("settings.network.pitch", 1),
+    ("settings.network.box", 63), ("settings.network.box", [4, 16]),
     ("settings.network.box", [4, 16, 63]), ("settings.network.box", [0, 16, 16]),
     ("trained_on.mass_g", ABSENT), ("trained_on.dz_mm", [8.0]), ("trained_on.dz_mm", None),
     ("trained_on.slices", ["3", "4"]), ("trained_on.dx_mm", [1.7, 10 ** 400]),

@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "best"
     write(folder, Checkpoint(
         settings=settings, weights=model.state_dict(), optimiser=torch.optim.Adam(model.parameters()).state_dict(),
-        scheduler={}, epoch=0, step=0, seed=0, data="", version="0.1.0", metrics={},
+        scheduler={}, epoch=0, step=0, seed=0, data="", version="0.1.0", mode={}, world=1, metrics={},
         trained_on={"dz_mm": [9, 11], "dy_mm": [1, 2], "dx_mm": [1, 2], "slices": [6, 12], "mass_g": [50, 200]}))
     return folder
 

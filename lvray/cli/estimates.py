@@ -1,0 +1,149 @@
+"""Commands that estimate LV mass, and that compare and name the estimates."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lvray import console
+from lvray.cli.options import Data, Json, Key, MaxRejects, ShowPaths, key_if_given, refuse_many
+from lvray.errors import StudyRefused, UseError
+
+NO_WEIGHTS = ("no --checkpoint: lvray ships no weights yet. `lvray demo` trains demonstration weights in minutes"
+              " (demo-out/seg/best); `lvray train` makes your own")
+
+
+def evaluate(data: Data, out: Annotated[Path, typer.Option("--out", help="Folder for report.html and report.json.")],
+             checkpoint: Annotated[list[str] | None, typer.Option(help="URI of a checkpoint; one a network.")] = None,
+             estimates: Annotated[Path | None, typer.Option(help="CSV: participant, grams; a method a column.")] = None,
+             masks: Annotated[Path | None, typer.Option(help="Folder of NIfTI masks named by participant.")] = None,
+             key: Key = None, as_json: Json = False) -> None:
+    """Compare networks, InlineVF and others' estimates with the manual labels of the holdout.
+
+    Example: lvray evaluate --data shards --checkpoint runs/seg/best --out report
+    """
+    from lvray.evidence.table import table
+    from lvray.jobs.cluster import cluster
+    from lvray.jobs.estimates import MASKS, from_csv, from_masks
+    from lvray.jobs.evaluate import External, run
+
+    secret = key_if_given(key)
+    external: External = {**(from_csv(estimates, secret) if estimates else {}),
+                          **({MASKS: from_masks(masks, secret)} if masks else {})}
+    with cluster(), console.progress("evaluate") as tell:
+        made, page = run(data, checkpoint or [], out, external=external, described="The user's data.",
+                         progress=tell)
+    console.result(made.to_dict(), as_json, lambda _: f"{table(made)}\n\nreport: {page}")
+
+
+def measure(study: Annotated[str, typer.Argument(help="A folder, a zip, or a URI of one.")],
+            contours: Annotated[Path | None, typer.Option(help="Folder of text contours, Sunnybrook's.")] = None,
+            mask: Annotated[Path | None, typer.Option(help="NIfTI mask: 1 cavity, 2 myocardium.")] = None,
+            key: Key = None, show_paths: ShowPaths = False, as_json: Json = False) -> None:
+    """LV mass from outlines that exist: contour files, a mask, or (without either) the overlays in the DICOM.
+
+    Example: lvray measure SCD0000101 --contours SC-HF-I-1 --json
+    """
+    from lvray import estimate
+
+    if contours and mask:
+        raise UseError("give --contours or --mask, not both")
+    if contours and not contours.is_dir():
+        raise UseError("--contours: there is no folder of that name")
+    if mask and not mask.is_file():
+        raise UseError("--mask: there is no file of that name")
+    _each([study], key_if_given(key), show_paths, as_json,
+          lambda cine: (estimate.measure_contours(cine, contours) if contours else
+                        estimate.measure_mask(cine, mask) if mask else estimate.measure_overlays(cine)))
+
+
+def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or URIs; with --out one source of many.")],
+            checkpoint: Annotated[str | None, typer.Option(help="URI of a checkpoint.")] = None,
+            out: Annotated[str | None, typer.Option(help="URI: predict a whole cohort into Parquet tables.")] = None,
+            mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
+            key: Key = None, max_rejects: MaxRejects = 0.1, show_paths: ShowPaths = False,
+            as_json: Json = False) -> None:
+    """LV mass by a network, of named studies or of a cohort. Raw grams: evaluate says by how much a network is off.
+
+    Example: lvray predict study.zip --checkpoint demo-out/seg/best --json
+    """
+    if checkpoint is None:
+        raise UseError(NO_WEIGHTS)
+    if out is not None:
+        _predict_cohort(studies, out, checkpoint, key, max_rejects, as_json)
+        return
+    from lvray import estimate
+    from lvray.cmr.nifti import write_mask
+    from lvray.jobs.estimates import fetch
+
+    if mask is not None and len(studies) > 1:
+        raise UseError("--mask names one file: give one study")
+    predictor = fetch(checkpoint)
+
+    def one(cine: Any) -> Any:
+        found = estimate.predict(cine, predictor)
+        if mask is not None:
+            if found.mask is None:
+                raise UseError("--mask: a regressor makes no mask; give a segmenter's checkpoint")
+            write_mask(mask, found.mask, found.affine)
+        return found
+
+    _each(studies, key_if_given(key), show_paths, as_json, one)
+
+
+def _predict_cohort(studies: list[str], out: str, checkpoint: str, key: Path | None, max_rejects: float,
+                    as_json: bool) -> None:
+    from lvray.jobs.cluster import cluster
+    from lvray.jobs.predict import predict_cohort
+    from lvray.shards.identity import load_key
+
+    if len(studies) != 1:
+        raise UseError("with --out give one source: a folder of zips or of study folders")
+    secret = load_key(key, os.environ, out)
+    with cluster(), console.progress("predict") as tell:
+        made, refused = predict_cohort(studies[0], out, checkpoint=checkpoint, key=secret,
+                                       progress=lambda done, of, no: tell(done, of, f"{no} refused"))
+    console.result({"studies": made + refused, "estimated": made, "refused": refused}, as_json,
+                   lambda c: f"{c['estimated']} estimates, {c['refused']} refused, in estimates and rejects.parquet")
+    refuse_many(refused, made + refused, max_rejects, "rejects.parquet says why")
+
+
+def _each(studies: list[str], key: bytes | None, show_paths: bool, as_json: bool, one: Callable[[Any], Any]) -> None:
+    """Each study's estimate on stdout, or its refusal; the rest goes on. Exit code 3 when any was refused."""
+    from lvray.cmr.study import read_cine
+    from lvray.shards.listing import named
+    from lvray.shards.studies import open_study
+
+    refused = 0
+    for source in [named(uri, position) for position, uri in enumerate(studies, 1)]:
+        name = console.study_name(source, key, show_paths)
+        try:
+            with open_study(source) as study:
+                value = one(read_cine(study.members)).to_dict()
+            console.result({"study": source.position, "name": name, **value}, as_json, console.estimate_text)
+        except StudyRefused as e:
+            refused += 1
+            console.say(f"{name}: {e}")
+            if as_json:
+                console.result({"study": source.position, "name": name, "refused": e.reason, "detail": e.detail},
+                               True, str)
+    if refused:
+        raise typer.Exit(StudyRefused.exit_code)
+
+
+def link(file: Annotated[Path, typer.Argument(help="CSV or Parquet with a participant or study column of hashes.")],
+         src: Annotated[str, typer.Option(help="The source that the hashes came from.")], key: Key = None) -> None:
+    """Join hashes back to participants on the user's own side: adds a column `id`. Prints CSV.
+
+    Example: lvray link estimates.parquet --key my.key --src ukb > linked.csv
+    """
+    from lvray.jobs.link import link as job
+    from lvray.shards.identity import load_key
+
+    csv.writer(sys.stdout).writerows(job(file, src, load_key(key, os.environ, None)))

@@ -1,0 +1,103 @@
+"""The checkpoints of a run: `<run>/checkpoints/EEEEE-SSSSSS/`, named by the position (epoch, step), both from 0, that
+training goes on from.
+
+Its checksums.json is written last: a folder without one is unfinished, and nobody reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from lvray.errors import CheckpointError
+from lvray.nets.checkpoint import CHECKSUMS, FILES, Checkpoint, from_files, to_files
+from lvray.shards import storage
+from lvray.shards.patience import patiently
+
+FOLDER, BEST = "checkpoints", "best"
+NAME = re.compile(r"\d{5}-\d{6}")
+
+
+def name(epoch: int, step: int) -> str:
+    return f"{epoch:05d}-{step:06d}"
+
+
+def position(called: str) -> tuple[int, int]:
+    epoch, step = called.split("-")
+    return int(epoch), int(step)
+
+
+def where(run: str, called: str) -> str:
+    """URI of a checkpoint of a run."""
+    return storage.join(storage.join(run, FOLDER), called)
+
+
+def names(run: str) -> list[str]:
+    """The finished checkpoints of a run, the latest last."""
+    found = storage.list_entries(storage.join(run, FOLDER), "the run's checkpoints", missing_ok=True)
+    return sorted(e.name for e in found if e.folder and NAME.fullmatch(e.name) and
+                  storage.exists(storage.join(where(run, e.name), CHECKSUMS), "a checkpoint"))
+
+
+def read(uri: str) -> Checkpoint:
+    """The checkpoint at a URI. CheckpointError, EnvironmentFault."""
+    return from_files(lambda file: storage.read_bytes(storage.join(uri, file), "the checkpoint"))
+
+
+def latest(run: str, notice: Callable[[str], None]) -> Checkpoint | None:
+    """The last checkpoint of a run that is whole, None where there is none. notice: told of each damaged one."""
+    for called in reversed(names(run)):
+        try:
+            return read(where(run, called))
+        except CheckpointError as error:
+            notice(f"checkpoint {called} cannot be used, so the one before it is: {error}")
+    return None
+
+
+def write(uri: str, files: Mapping[str, bytes]) -> None:
+    """Write, or write anew, the files of a checkpoint (`to_files`) at a URI. EnvironmentFault."""
+    patiently(partial(storage.delete_tree, uri, "the checkpoint"))
+    for file in sorted(files, key=lambda file: file == CHECKSUMS):
+        patiently(partial(storage.write_atomic, storage.join(uri, file), files[file], "the checkpoint"))
+
+
+def copy(uri: str, to: str) -> None:
+    """The checkpoint at a URI, byte for byte, at another."""
+    write(to, {file: storage.read_bytes(storage.join(uri, file), "the checkpoint") for file in FILES})
+
+
+def retain(run: str, keep: int, best: str | None) -> None:
+    """Remove all but the latest `keep` checkpoints and the best one."""
+    for called in names(run)[:-keep]:
+        if called != best:
+            storage.delete_tree(where(run, called), "a checkpoint")
+
+
+class Saver:
+    """Writes a run's checkpoints on a thread beside training. A fault of the writing is raised by the next call."""
+
+    def __init__(self, run: str, keep: int) -> None:
+        self.run, self.keep = run, keep
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._pending is not None and not self._pending.done()
+
+    def start(self, checkpoint: Checkpoint, best: str | None) -> None:
+        """Begin to write, after the one before it is written."""
+        self.wait()
+        self._pending = self._pool.submit(self._save, checkpoint, best)
+
+    def wait(self) -> None:
+        """Until what was begun is committed."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def _save(self, checkpoint: Checkpoint, best: str | None) -> None:
+        write(where(self.run, name(checkpoint.epoch, checkpoint.step)), to_files(checkpoint))
+        retain(self.run, self.keep, best)

@@ -1,0 +1,146 @@
+"""Runs the workers of a training job in Ray Train, and listens: to them, and to whoever tells this process to end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lvray.errors import EnvironmentFault, LvrayError
+from lvray.jobs.board import Board, Line, Taken
+from lvray.jobs.worker import work
+from lvray.settings import Recipe
+from lvray.shards import storage
+
+POLL_SECONDS = 0.2
+SAVE_SECONDS = 25.0
+"""A run that is told to end waits so long for its workers' checkpoint: Kubernetes kills after 30."""
+MAX_FAILURES = 1000
+"""Workers or nodes lost before a run gives up. The board ends one that gets nowhere much sooner."""
+DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+Workers = tuple[int, int]
+"""Fewest and most."""
+
+
+def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear: Callable[[list[Line]], None],
+        beside: Callable[[], None]) -> None:
+    """Train to the end. hear: given the workers' lines, in this thread; beside: runs on a thread meanwhile.
+
+    data: URI and checksum of the manifest. Stopped: SIGTERM came and the run is saved. KeyboardInterrupt: Ctrl-C, also
+    saved. A LvrayError of `beside` ends the run as one of the workers does.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(Board)
+    board = actor.options(num_cpus=0, scheduling_strategy=here).remote()
+    trainer = _trainer(recipe, run, workers, {"recipe": recipe.model_dump(mode="json"), "data": data, "run": run,
+                                              "board": board})
+    running = [_Thread(trainer.fit), _Thread(beside)]
+    with _told_to_end() as told:
+        while any(thread.is_alive() for thread in running):
+            time.sleep(POLL_SECONDS)
+            if running[1].error is not None:
+                raise running[1].error
+            if told:
+                _stop(board, hear)
+                if told[0] == signal.SIGINT:
+                    raise KeyboardInterrupt
+            _heard(board, hear)
+    _heard(board, hear)
+    for thread in running:
+        if thread.error is not None:
+            raise _failure(thread.error)
+
+
+def _trainer(recipe: Recipe, run: str, workers: Workers, config: dict[str, Any]) -> TorchTrainer:
+    """Every start has a folder of Ray Train's own: a run's checkpoints are not Ray's, but `checkpoints.py`'s."""
+    storage.make_folder(storage.join(run, "ray"), "the run's folder")
+    filesystem, path = storage.pyarrow_filesystem(storage.join(run, "ray"))
+    cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
+    fewest, most = workers
+    number: Any = most if fewest == most else workers
+    each = {"CPU": min(float(recipe.threads), max(cpus - 1, 0.5) / most)}  # one is left to read
+    return TorchTrainer(
+        work, train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=number, use_gpu=gpus >= most,
+                                     resources_per_worker=each),
+        run_config=RunConfig(name=f"{time.time_ns():x}", storage_path=path, storage_filesystem=filesystem,
+                             failure_config=FailureConfig(max_failures=MAX_FAILURES)))
+
+
+class _Thread(threading.Thread):
+    """A daemon: a run that is given up does not hold the process. error: what ended it."""
+
+    def __init__(self, target: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._call = target
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:
+            self.error = error
+
+
+def _heard(board: Any, hear: Callable[[list[Line]], None]) -> None:
+    """Pass the lines on. Raises the fault that one of them met."""
+    taken: Taken = ray.get(board.take.remote())
+    if taken.lines:
+        hear(taken.lines)
+    if taken.fault is not None:
+        raise taken.fault
+
+
+def _stop(board: Any, hear: Callable[[list[Line]], None]) -> None:
+    """Have the run saved and ended. Stopped says where; where nobody answers, the last checkpoint is all there is."""
+    ray.get(board.ask.remote("stop"))
+    end = time.monotonic() + SAVE_SECONDS
+    while time.monotonic() < end:
+        _heard(board, hear)
+        time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[list[int]]:
+    """The signals that have told this process to end, instead of ending it; a second one does."""
+    told: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+
+    def note(number: int, frame: object) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _failure(error: BaseException) -> BaseException:
+    """What ended a run. The cause comes from another process, often as text alone."""
+    if isinstance(error, LvrayError) or not isinstance(error, Exception):
+        return error
+    text = str(error)
+    refusals = [n for n in map(int, re.findall(r"\[Errno (\d+)\]", text)) if n in DISK_REFUSES]
+    if refusals:
+        return EnvironmentFault(f"the run could not be written: {os.strerror(refusals[-1])}; free space or mend the"
+                                " rights, then run the same command again")
+    return LvrayError(f"training failed: {text.strip().splitlines()[-1]}")

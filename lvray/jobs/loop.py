@@ -1,0 +1,180 @@
+"""The training loop of one worker: stream, step, validate. No Ray here: jobs/worker.py runs it in Ray Train, tests in
+plain processes. Workers meet in torch.distributed alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from lvray.jobs import checkpoints, nonfinite, prepare, state
+from lvray.jobs.board import Line
+from lvray.jobs.job import Job
+from lvray.jobs.state import Position, State
+from lvray.jobs.validate import validation_loss
+from lvray.nets.batch import Batch
+from lvray.nets.step import train_step
+from lvray.settings import Recipe
+from lvray.shards.schema import Row
+from lvray.shards.stream import batches
+
+TELL_SECONDS = 0.5
+
+
+@dataclass
+class Pace:
+    """Where the time has gone since the start, or since the last validation."""
+
+    began: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+    rows: int = 0
+
+    def restart(self) -> None:
+        self.began, self.waited, self.rows = time.monotonic(), 0.0, 0
+
+    def facts(self) -> dict[str, float]:
+        seconds = time.monotonic() - self.began
+        return {"samples_per_second": self.rows / seconds, "waiting": self.waited / seconds, "seconds": seconds}
+
+
+class Desk:
+    """The first worker's side work: lines told, checkpoints written, orders carried out."""
+
+    def __init__(self, job: Job, at: State) -> None:
+        self._job, self._at = job, at
+        self._saver = checkpoints.Saver(job.where, job.recipe.saving.keep)
+        self._lines: list[Line] = [{"begins": at.position, "world": job.place.world,
+                                    "epochs": job.recipe.epochs, "steps": job.steps}]
+        self._stored = time.monotonic()
+        self._tell()
+
+    def note(self, line: Line, pace: Pace) -> None:
+        self._lines.append(line)
+        if time.monotonic() - self._told >= TELL_SECONDS:
+            self._lines.append({"pace": pace.facts()})
+            self._tell()
+
+    def save_if_due(self) -> None:
+        if time.monotonic() - self._stored >= self._job.recipe.saving.seconds and not self._saver.busy:
+            self.save()
+
+    def save(self) -> None:
+        """Begin a checkpoint of the run as it stands, once all that led there is told."""
+        self._tell()
+        job = self._job
+        made = state.snapshot(job.recipe, job.mode, self._at, job.dataset.checksum, job.trained_on, job.place.world)
+        self._saver.start(made, self._at.progress.best_at)
+        self._stored = time.monotonic()
+
+    def stopped(self) -> bool:
+        """Do as is asked of the first worker: save, and say whether to end."""
+        asked = self._job.link.asked()
+        if asked != "go":
+            self.save()
+            self.close()
+            self._job.link.saved(asked, self._at.position)
+        return asked == "stop"
+
+    def close(self) -> None:
+        """All is written and told."""
+        self._saver.wait()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._job.link.tell(self._lines)
+        self._lines, self._told = [], time.monotonic()
+
+
+def run(job: Job) -> None:
+    """Train from the run's last checkpoint to the end, or until told to stop.
+
+    LvrayError: a loss or a gradient that is not finite. Else as `batches` and storage.
+    """
+    saved = checkpoints.latest(job.where, lambda text: _notice(job, text))
+    at = state.begin(job.recipe, job.mode, saved, job.dataset, job.place.device)
+    desk = Desk(job, at) if job.place.rank == 0 else None
+    pace = Pace()
+    for position, batch in _timed(_batches(job, at), pace):
+        line = _step(job, at, position, batch)
+        pace.rows += job.recipe.stream.batch
+        if desk is not None:
+            desk.note(line, pace)
+        if at.position[1] == 0 and _validation_due(job.recipe, at.position[0]):
+            entry = _validate(job, at, pace)
+            if desk is not None:
+                desk.save()
+                desk.note(entry, pace)
+            job.link.validated(entry)
+            pace.restart()
+        if desk is not None:
+            if desk.stopped():
+                return
+            desk.save_if_due()
+    if desk is not None:
+        desk.close()
+
+
+def _notice(job: Job, text: str) -> None:
+    if job.place.rank == 0:
+        job.link.tell([{"notice": text}])
+
+
+def _batches(job: Job, at: State) -> Iterator[tuple[Position, Batch]]:
+    """From where the run stands on, until its epochs or its patience end. On a GPU, what it can do better it does."""
+    place, recipe = job.place, job.recipe
+    on_cpu = place.device.type == "cpu"
+    stream = batches(job.dataset, job.rows.train, recipe.stream, partial(_collate, recipe, on_cpu), start=at.position,
+                     epochs=recipe.epochs, rank=place.rank, world=place.world, reader=place.reader)
+    for position, made in stream if not at.progress.ended(recipe) else ():
+        yield position, made if on_cpu else prepare.finish(recipe, made, place.device)
+        if at.progress.ended(recipe):
+            return
+
+
+def _collate(recipe: Recipe, on_cpu: bool, rows: list[Row], epoch: int, numbers: list[int]) -> Any:
+    make = prepare.prepare if on_cpu else prepare.collate
+    return make(recipe, rows, epoch, numbers)
+
+
+def _timed(stream: Iterator[tuple[Position, Batch]], pace: Pace) -> Iterator[tuple[Position, Batch]]:
+    """The same, the time that they were waited for added up."""
+    while True:
+        asked = time.monotonic()
+        item = next(stream, None)
+        pace.waited += time.monotonic() - asked
+        if item is None:
+            return
+        yield item
+
+
+def _step(job: Job, at: State, position: Position, batch: Batch) -> Line:
+    recipe, (epoch, step) = job.recipe, position
+    assert position == at.position
+    if step == 0:
+        at.progress.loss_sum = 0.0
+    for group in at.optimiser.param_groups:
+        group["lr"] = at.progress.rate(recipe, epoch)
+    done = train_step(recipe.network.kind, at.model, at.optimiser, batch, job.mode, batch_rows=recipe.stream.batch,
+                      clip=recipe.optimiser.clip, accumulate=recipe.step.accumulate)
+    if not done.finite:
+        raise nonfinite.kept(job, at)
+    at.progress.loss_sum += done.loss
+    at.position = (epoch, step + 1) if step + 1 < job.steps else (epoch + 1, 0)
+    return {"epoch": epoch + 1, "step": step + 1, "loss": done.loss, "norm": done.norm}
+
+
+def _validation_due(recipe: Recipe, epochs: int) -> bool:
+    return epochs % recipe.validate_epochs == 0 or epochs == recipe.epochs
+
+
+def _validate(job: Job, at: State, pace: Pace) -> Line:
+    """Validate at the end of an epoch, and take it into account."""
+    entry = {"epoch": at.position[0], "loss": at.progress.loss_sum / job.steps,
+             "lr": at.optimiser.param_groups[0]["lr"], "world": job.place.world}
+    facts = pace.facts()
+    if len(job.rows.validation):
+        entry["validation_loss"] = validation_loss(job, at.model)
+    at.progress.note(job.recipe, entry, checkpoints.name(*at.position))
+    return {**entry, **facts}

@@ -1,0 +1,33 @@
+"""Validation: every row once, and the same mean, to the last bit, whatever the number of workers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from lvray.jobs import prepare
+from lvray.jobs.job import Job
+from lvray.jobs.prepare import Raw
+from lvray.nets.step import row_losses, sum_over_workers
+from lvray.shards.schema import Row
+from lvray.shards.stream import ahead, scan
+
+
+def validation_loss(job: Job, model: torch.nn.Module) -> float:
+    """Mean loss over the validation rows, each a batch of its own; of n workers, each takes every n-th row."""
+    place, rows = job.place, job.rows.validation
+
+    def raw(item: tuple[int, Row]) -> Raw:
+        return prepare.collate(job.recipe, [item[1]], None, [item[0]])
+
+    losses = torch.zeros(len(rows), dtype=torch.float64, device=place.device)
+    model.eval()
+    with ThreadPoolExecutor(1, "validate") as pool, torch.inference_mode():
+        mine = ahead(pool, raw, scan(job.dataset, rows[place.rank::place.world]))
+        for at, made in zip(range(place.rank, len(rows), place.world), mine, strict=True):
+            batch = prepare.finish(job.recipe, made, place.device)
+            losses[at] = row_losses(job.recipe.network.kind, model, batch, job.mode)[0]
+    model.train()
+    sum_over_workers([losses])
+    return float(losses.sum()) / len(rows)
