@@ -148,9 +148,7 @@ def training(title: str, clock: Callable[[], float] = time.monotonic) -> Iterato
                 now.update(epoch=epoch + 1, step=step)
                 if epoch or step:
                     say(f"{title}: goes on from epoch {epoch + 1}, step {step + 1}")
-            elif validated:
-                now["step"] = now["steps"]
-            elif "pace" not in line:
+            elif not validated and "pace" not in line:
                 return
             done, of = (now["epoch"] - 1) * now["steps"] + now["step"], now["epochs"] * now["steps"]
             first = first or (done, clock())

@@ -44,9 +44,8 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
     from lvray.jobs.train import train as job
 
     _warn(settings, sets or [], data, least)
-    with cluster(), console.progress(settings.name) as tell:
-        made = job(settings, data, run, workers=(least, most), resume=resume, track=tuple(track or ()),
-                   tell=console.training(tell))
+    with cluster(), console.training(settings.name) as tell:
+        made = job(settings, data, run, workers=(least, most), resume=resume, track=tuple(track or ()), tell=tell)
     if made.set_aside:
         console.say(f"lvray: {made.set_aside} studies have more slices than network.box and were left out")
     console.result({"best": made.best, **made.history[-1]}, as_json,

@@ -36,14 +36,15 @@ def where(run: str, called: str) -> str:
 
 def names(run: str) -> list[str]:
     """The finished checkpoints of a run, the latest last."""
-    found = storage.list_entries(storage.join(run, FOLDER), "the run's checkpoints", missing_ok=True)
+    found = patiently(partial(storage.list_entries, storage.join(run, FOLDER), "the run's checkpoints",
+                              missing_ok=True))
     return sorted(e.name for e in found if e.folder and NAME.fullmatch(e.name) and
                   storage.exists(storage.join(where(run, e.name), CHECKSUMS), "a checkpoint"))
 
 
 def read(uri: str) -> Checkpoint:
     """The checkpoint at a URI. CheckpointError, EnvironmentFault."""
-    return from_files(lambda file: storage.read_bytes(storage.join(uri, file), "the checkpoint"))
+    return from_files(lambda file: patiently(partial(storage.read_bytes, storage.join(uri, file), "the checkpoint")))
 
 
 def latest(run: str, notice: Callable[[str], None]) -> Checkpoint | None:

@@ -78,8 +78,8 @@ def _clear(out: Path) -> None:
 def _train(number: int, recipe: str, shards: str, run: Path) -> Run:
     settings = recipes.named(recipe)
     console.say(f"{number}/6  Training {recipe}: width {settings.network.width}, {settings.epochs} epochs")
-    with console.progress(recipe) as tell:
-        return train(settings, shards, str(run), tell=console.training(tell))
+    with console.training(recipe) as tell:
+        return train(settings, shards, str(run), tell=tell)
 
 
 def _predict_one(ukb: Path, shards: str, checkpoint: str) -> str:

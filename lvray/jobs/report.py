@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lvray
@@ -17,7 +18,7 @@ REPORT = "report.html"
 CURVES = "curves.png"
 
 
-def write_report(run: str, recipe: Recipe, dataset: Dataset, rows: Selection, lines: list[Line]) -> None:
+def write_report(run: str, recipe: Recipe, dataset: Dataset, rows: Selection, lines: Sequence[Line]) -> None:
     """Of a run that is done. lines: all of its metrics. EnvironmentFault: the disk or the store refuses."""
     picture = curves(lines)
     training = Training(recipe=recipe.name, epochs=recipe.epochs, lines=lines, settings=_settings(recipe),
@@ -34,8 +35,8 @@ def _facts(run: str, dataset: Dataset, rows: Selection) -> dict[str, dict[str, A
             "manifest (sha256)": dataset.checksum, "generation": dataset.manifest.generation,
             "made by": f"lvray {dataset.manifest.code}", "training studies": len(rows.train),
             "validation studies": len(rows.validation), "set aside (more slices than the box)": rows.set_aside},
-        "Steps": {name.replace("_", " "): _text(value) for name, value in began["mode"].items()},
         "Hardware where the run began": {name.replace("_", " "): _text(v) for name, v in began["hardware"].items()},
+        "Steps": {name.replace("_", " "): _text(value) for name, value in began["mode"].items()},
         "Code": {"lvray": lvray.__version__},
     }
 

@@ -25,6 +25,7 @@ from lvray.jobs.state import Position
 from lvray.nets.step import deterministic
 from lvray.settings import Recipe
 from lvray.shards.dataset import open_dataset
+from lvray.shards.patience import patiently
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
@@ -63,7 +64,7 @@ def _job(config: dict[str, Any], link: RayLink) -> Job:
     torch.set_num_threads(recipe.threads)
     deterministic(device)
     place = Place(context.get_world_rank(), context.get_world_size(), device, "ray")
-    dataset = open_dataset(*config["data"])
+    dataset = patiently(lambda: open_dataset(*config["data"]))
     mode = mode_of(recipe, config["run"], place)
     return Job(recipe, mode, dataset, selected(dataset, recipe), config["run"], place, link)
 

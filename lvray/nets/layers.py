@@ -26,9 +26,11 @@ class Convolution(nn.Conv3d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1)
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
         return F.conv3d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), padding=1)
 
 
@@ -45,9 +47,13 @@ def unpool(x: Tensor) -> Tensor:
 def _by_slice(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """f of the slices as images, [N, C, Y, X], without a copy in either memory format. torch's 3D versions of pool and
     unpool have no GPU code for channels last, and pool's gradient none that is deterministic and quick."""
+    batch, channels, slices = x.shape[:3]
+    made: Tensor
     if x.is_contiguous():
-        return f(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
-    return f(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+        made = f(x.flatten(1, 2)).unflatten(1, (channels, slices))
+    else:
+        made = f(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, slices)).transpose(1, 2)
+    return made
 
 
 class Block(nn.Module):
@@ -113,4 +119,5 @@ class PixelSizeNorm(nn.Module):
         variance, mean = torch.var_mean(x.float(), (2, 3, 4), correction=0, keepdim=True)
         scale, shift = self.affine(self.pixel_size(spacing))[:, :, None, None, None].chunk(2, 1)
         normal = (x - mean) * torch.rsqrt(variance + 1e-5)
-        return (normal * (1 + scale) + shift).to(x.dtype)
+        result: Tensor = normal * (1 + scale) + shift
+        return result.to(x.dtype)

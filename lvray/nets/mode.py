@@ -6,8 +6,8 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,37 +19,40 @@ from lvray.nets.step import Mode, backward, ready
 
 CLEARLY = 1.15
 """A mode must be so many times as fast as a plainer one to be taken instead: noise is less."""
-STEPS = 3
-"""Timed for each mode, the fastest counts, after one that warms up."""
+STEPS, SECONDS = 2, 0.5
+"""Timed for each mode: at least so many steps and so long, after one that warms up. The fastest counts."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Of CPUs that multiply bf16 numbers (the last one: ARM's). Elsewhere bf16 is slower than fp32."""
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", *BF16_FLAGS)
 
 Auto = Literal["auto"]
+Precision = Literal["fp32", "bf16"]
 
 
 def choose(kind: str, make: Callable[[], nn.Module], box: tuple[int, int, int], rows: int, device: torch.device, *,
-           precision: Auto | Literal["fp32", "bf16"] = "auto", channels_last: Auto | bool = "auto",
+           precision: Auto | Precision = "auto", channels_last: Auto | bool = "auto",
            compile: Auto | bool = "auto") -> Mode:
     """The mode for steps of so many rows of this box; what is not "auto" stays as it is. Seconds, or no time if
     nothing is "auto". make: the network, its weights do not matter.
 
-    On a CPU one row is measured, and compiling, which takes minutes there, is left out. This worker alone; torch's
-    random numbers stay as they were.
+    Measured are the plain mode, channels last, bf16 with channels last, where there are units for it, and the best
+    of them compiled. On a CPU one row is enough, and compiling, which takes minutes there, is left out. This worker
+    alone; torch's random numbers stay as they were.
     """
     on_cpu = device.type == "cpu"
-    precisions = [precision] if precision != "auto" else ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
-    formats = [channels_last] if channels_last != "auto" else [False, True]
-    compiles = [compile] if compile != "auto" else [False] if on_cpu else [False, True]
+    rungs: list[tuple[Precision, bool]] = [("fp32", False), ("fp32", True)]
+    rungs += [("bf16", True)] if has_bf16(device) else []
+    modes = dict.fromkeys(Mode(p if precision == "auto" else precision, c if channels_last == "auto" else channels_last,
+                               compile is True) for p, c in rungs)
     batch = sample(kind, box, 1 if on_cpu else rows, device)
 
     @cache
     def seconds(mode: Mode) -> float:
         return _seconds(kind, make, batch, mode, device)
 
-    with torch.random.fork_rng(devices=[] if on_cpu else None):
-        mode = fastest((Mode(p, c, compiles[0]) for p, c in product(precisions, formats)), seconds)
-        return fastest((Mode(mode.precision, mode.channels_last, c) for c in compiles), seconds)
+    with torch.random.fork_rng(devices=[] if on_cpu else [device]):
+        best = fastest(modes, seconds)
+        return best if compile != "auto" or on_cpu else fastest((best, replace(best, compile=True)), seconds)
 
 
 def fastest(modes: Iterable[Mode], seconds: Callable[[Mode], float]) -> Mode:
@@ -107,14 +110,18 @@ def _seconds(kind: str, make: Callable[[], nn.Module], batch: Batch, mode: Mode,
     want of memory or of a compiler."""
     try:
         model = ready(make(), mode, device)
-        taken = []
-        for _ in range(1 + STEPS):
-            began = time.perf_counter()
-            model.zero_grad()
-            float(backward(kind, model, batch, mode, batch_rows=len(batch.numbers)))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            taken.append(time.perf_counter() - began)
+        taken = [_step_seconds(kind, model, batch, mode, device)]
+        while len(taken) <= STEPS or sum(taken[1:]) < SECONDS:
+            taken.append(_step_seconds(kind, model, batch, mode, device))
         return min(taken[1:])
     except RuntimeError:
         return float("inf")
+
+
+def _step_seconds(kind: str, model: nn.Module, batch: Batch, mode: Mode, device: torch.device) -> float:
+    began = time.perf_counter()
+    model.zero_grad()
+    float(backward(kind, model, batch, mode, batch_rows=len(batch.numbers)))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

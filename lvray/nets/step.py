@@ -56,7 +56,7 @@ def deterministic(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA first multiplies
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def optimiser_of(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -116,8 +116,7 @@ def sum_over_workers(values: Sequence[Tensor]) -> None:
 
 def _passes(batch: Batch, passes: int) -> Iterator[Batch]:
     """The rows in so many parts of equal size, or nearly; fewer parts than passes where there are fewer rows."""
-    cuts = (tensor.tensor_split(min(passes, len(batch.numbers))) for tensor in (batch.image, batch.spacing, batch.target))
-    first = 0
-    for image, spacing, target in zip(*cuts, strict=True):
-        yield Batch(image, spacing, target, batch.numbers[first:first + len(image)])
-        first += len(image)
+    passes = min(passes, len(batch.numbers))
+    cuts = [len(batch.numbers) * i // passes for i in range(passes + 1)]
+    for rows in map(slice, cuts, cuts[1:]):
+        yield Batch(batch.image[rows], batch.spacing[rows], batch.target[rows], batch.numbers[rows])

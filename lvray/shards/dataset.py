@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lvray.shards import manifest, seen, storage
 from lvray.shards.index import INDEX, index_of
 from lvray.shards.manifest import Manifest, Part
 from lvray.shards.parts import read_parquet
+from lvray.shards.patience import patiently
 from lvray.shards.schema import TENSORS
 
 
@@ -97,7 +99,8 @@ def verify_shards(dataset: Dataset, rows: NDArray[np.int64]) -> None:
     """Rehash the shards that hold those rows. UseError names the first that is not as listed."""
     for number in np.unique(dataset.column("shard")[rows]).tolist():
         part = dataset.manifest.shards[number]
-        if storage.sha256(storage.join(dataset.uri, part.name), f"shard {part.name}") != part.sha256:
+        found = patiently(partial(storage.sha256, storage.join(dataset.uri, part.name), f"shard {part.name}"))
+        if found != part.sha256:
             raise UseError(f"shard {part.name} is damaged (its sha256 is not the manifest's): tensorize into another"
                            " DST")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvray.errors import UseError
 from lvray.shards import storage
 from lvray.shards.manifest import Part
+from lvray.shards.patience import patiently
 from lvray.shards.schema import ED_COLUMNS
 
 
@@ -16,13 +19,14 @@ def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...], columns: lis
 
     block: columns row, shard, group, at (int). columns: of schema.SCHEMA. Each row group
     is read once however many of its rows are named.
-    UseError names a shard that is missing, damaged or of another size than listed; EnvironmentFault where the store
-    or the disk fails.
+    UseError names a shard that is missing, damaged or other than listed; EnvironmentFault where the store or the disk
+    fails: a store that is gone is waited for first (`patiently`).
     """
     places = list(zip(block["shard"].to_pylist(), block["group"].to_pylist(), strict=True))
     groups = sorted(set(places))
     tables = [table for shard in sorted({shard for shard, _ in groups})
-              for table in _read_groups(uri, shards[shard], [g for s, g in groups if s == shard], columns)]
+              for table in patiently(partial(_read_groups, uri, shards[shard],
+                                             [g for s, g in groups if s == shard], columns))]
     firsts: dict[tuple[int, int], int] = {}
     total = 0
     for place, table in zip(groups, tables, strict=True):
@@ -47,8 +51,11 @@ def _parse(source: pa.NativeFile, part: Part, groups: list[int], columns: list[s
         raise UseError(f"shard {part.name} has {source.size()} bytes, the manifest lists {part.bytes}: tensorize anew")
     try:
         with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
-            return [file.read_row_group(group, columns) for group in groups]
+            if file.metadata.num_rows == part.rows:
+                return [file.read_row_group(group, columns) for group in groups]
+            found = file.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and (error.errno or "AWS Error" in str(error)):
             raise
         raise UseError(f"shard {part.name} is damaged: run `lvray shards verify`") from error
+    raise UseError(f"shard {part.name} holds {found} rows, the manifest lists {part.rows}: tensorize anew")

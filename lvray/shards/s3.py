@@ -18,7 +18,13 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ResponseStreamingError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    ResponseStreamingError,
+)
 from pyarrow import fs as arrow_fs
 
 from lvray.errors import UseError
@@ -169,7 +175,7 @@ def passing(error: BaseException | None) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or error.response["Error"].get("Code") in PASSING_CODES
     if isinstance(error, BotoCoreError):
-        return isinstance(error, HTTPClientError | ResponseStreamingError)
+        return isinstance(error, ConnectionError | HTTPClientError | ResponseStreamingError)
     return bool(isinstance(error, OSError) and PASSING_ARROW.search(str(error)))
 
 

@@ -92,6 +92,6 @@ def test_what_the_train_command_says(seg: Any) -> None:
     history = json.loads((seg.folder / "history.json").read_text())
     assert [entry["epoch"] for entry in history] == [4, 8, 12, 16]
     assert made == {"best": made["best"], **history[-1]}
-    assert "smoke_seg: 16 of 16  loss " in seg.said.err
+    assert "smoke_seg: epoch 16 of 16, step " in seg.said.err
     best = json.loads((seg.best / "state.json").read_text())["metrics"]
     assert best == min(history, key=lambda entry: entry["validation_loss"])

