@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import sys
@@ -130,7 +129,7 @@ def training(title: str, clock: Callable[[], float] = time.monotonic) -> Iterato
     """
     now: dict[str, Any] = {}
     first: tuple[int, float] | None = None
-    said = -math.inf
+    said = clock()
 
     with Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}"),
                   console=err, disable=not err.is_terminal) as bar:

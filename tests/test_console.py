@@ -168,8 +168,8 @@ def test_training_without_a_terminal_is_a_line_a_minute_and_one_a_validation(
         tell({"epoch": 1, "loss": 0.3, "lr": 1e-3, "world": 1, "validation_loss": 0.4, "samples_per_second": 9.96,
               "waiting": 0.1, "seconds": 125.0})
     assert capsys.readouterr().err.splitlines() == [
-        "smoke_seg: epoch 1 of 4, step 1 of 10, loss 1.000, 85 samples/s, 2 % waiting for data, 8 min left",
-        "smoke_seg: epoch 1 of 4, step 6 of 10, loss 0.167, 85 samples/s, 2 % waiting for data, 7 min left",
+        "smoke_seg: epoch 1 of 4, step 5 of 10, loss 0.200, 85 samples/s, 2 % waiting for data, 7 min left",
+        "smoke_seg: epoch 1 of 4, step 10 of 10, loss 0.100, 85 samples/s, 2 % waiting for data, 6 min left",
         "smoke_seg: epoch 1 of 4, step 10 of 10, loss 0.300, validation 0.400, 10.0 samples/s, 10 % waiting for data,"
         " 6 min left"]
 
@@ -180,13 +180,13 @@ def test_training_that_goes_on_says_from_where_and_does_not_count_what_was_done(
     with console.training("smoke_seg", clock) as tell:
         tell(BEGINS | {"begins": (2, 4)})
         tell({"notice": "checkpoint 00002-000006 cannot be used"})
-        clock.now = 8.0
+        clock.now = 80.0
         tell({"epoch": 3, "step": 6, "loss": 0.2, "norm": 1.0})
         tell(pace(85.4, 0.0))
         tell(BEGINS | {"begins": (2, 4), "world": 2})
     assert capsys.readouterr().err.splitlines() == [
         "smoke_seg: goes on from epoch 3, step 5", "smoke_seg: checkpoint 00002-000006 cannot be used",
-        "smoke_seg: epoch 3 of 4, step 6 of 10, loss 0.200, 85 samples/s, 0 % waiting for data, 56 s left",
+        "smoke_seg: epoch 3 of 4, step 6 of 10, loss 0.200, 85 samples/s, 0 % waiting for data, 9 min left",
         "smoke_seg: goes on from epoch 3, step 5"]
 
 

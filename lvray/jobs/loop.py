@@ -104,8 +104,8 @@ def run(job: Job) -> None:
         if at.position[1] == 0 and _validation_due(job.recipe, at.position[0]):
             entry = _validate(job, at, pace)
             if desk is not None:
-                desk.save()
                 desk.note(entry, pace)
+                desk.save()
             job.link.validated(entry)
             pace.restart()
         if desk is not None:

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from lvray.nets.batch import Batch
 from lvray.nets.losses import cross_entropy, log_cosh
 
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_ARENA_MAX": "1"}
+"""Of a process that trains on a CPU, from its start on. glibc hands every large tensor back to the kernel and has it
+anew page by page, a third of a step's time; so it keeps what a step needs. (mallopt(3); elsewhere without effect.)"""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 

@@ -3,9 +3,9 @@ memory whose rows lie in a few real shards.
 
     python -m scripts.bench.memory [--rows 240] [--epochs 5] [--reader threads|ray]
 
-The worker runs the training loop's stream and preparation; the steps are left out, since they would only slow it. Prints
-a table and, last, one JSON object: for each data set the greatest resident memory of each epoch, in MB, the growth from
-the second epoch to the last, and the seconds to the first batch.
+The worker runs the training loop's stream and preparation; the steps are left out, since they would only slow it.
+Prints a table and, last, one JSON object: for each data set the greatest resident memory of each epoch, in MB, the
+growth from the second epoch to the last, and the seconds to the first batch.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def measured(dataset: Dataset, epochs: int, steps: int | None, reader: Reader) -
     return {"rows": len(rows), "first_batch_s": round(first, 2), "peak_mb": peaks, "growth": peaks[-1] / peaks[1] - 1}
 
 
-def streamed(recipe: Recipe, dataset: Dataset, rows: Any, epoch: int, steps: int | None, reader: Reader) -> Iterator[Any]:
+def streamed(recipe: Recipe, dataset: Dataset, rows: Any, epoch: int, steps: int | None,
+             reader: Reader) -> Iterator[Any]:
     stream = batches(dataset, rows, recipe.stream, partial(prepare, recipe), epochs=epoch + 1, start=(epoch, 0),
                      reader=reader)
     for number, batch in enumerate(stream, 1):

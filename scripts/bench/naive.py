@@ -14,10 +14,10 @@ class Block(nn.Module):
         self.mish = nn.Mish()
 
     def forward(self, x: Tensor) -> Tensor:
+        outputs: list[Tensor] = []
         for convolution in self.convolutions:
-            y = self.mish(convolution(x))
-            x = torch.cat([x, y], dim=1)
-        return y
+            outputs.append(self.mish(convolution(torch.cat([x, *outputs], dim=1))))
+        return outputs[-1]
 
 
 class Encoder(nn.Module):
