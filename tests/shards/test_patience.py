@@ -48,7 +48,7 @@ def answer(code: str, status: int) -> ClientError:
 
 PASSING: list[Exception] = [
     EndpointConnectionError(endpoint_url="http://x"), answer("InternalError", 500), answer("SlowDown", 503),
-    answer("Throttling", 400), OSError("When reading: AWS Error NETWORK_CONNECTION during HeadObject operation: curl 7"),
+    answer("Throttling", 400), OSError("When reading: AWS Error NETWORK_CONNECTION during HeadObject operation"),
     OSError("AWS Error UNKNOWN (HTTP status 503) during GetObject operation")]
 LASTING: list[Exception] = [
     NoCredentialsError(), answer("AccessDenied", 403), answer("NoSuchBucket", 404), FileNotFoundError(errno.ENOENT, ""),
