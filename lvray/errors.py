@@ -83,17 +83,21 @@ class EnvironmentFault(LvrayError):
 
 
 class Stopped(LvrayError):
-    """A run that was told to end, and has saved where it stands. epoch, step: the position, from 0."""
+    """A run that was told to end. position: (epoch, step), from 0, where it was saved; None: its workers did not
+    answer, and the last checkpoint is what stands."""
 
     exit_code = 143
 
-    def __init__(self, epoch: int, step: int) -> None:
-        super().__init__(f"stopped and saved after step {step} of epoch {epoch + 1}: the same command goes on from"
-                         " there")
-        self.position = epoch, step
+    def __init__(self, position: tuple[int, int] | None) -> None:
+        where = "stopped, but the workers did not answer: the same command goes on from the last checkpoint"
+        if position is not None:
+            epoch, step = position
+            where = f"stopped and saved after step {step} of epoch {epoch + 1}: the same command goes on from there"
+        super().__init__(where)
+        self.position = position
 
-    def __reduce__(self) -> tuple[type[Stopped], tuple[int, int]]:
-        return type(self), self.position
+    def __reduce__(self) -> tuple[type[Stopped], tuple[tuple[int, int] | None]]:
+        return type(self), (self.position,)
 
 
 def internal(error: Exception) -> str:

@@ -85,7 +85,7 @@ class Stream(Settings):
     """Fixed shares that the batch is dealt in; at most so many workers."""
     window: Positive = 64
     """Rows shuffled among themselves; a multiple of the shards' row group."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

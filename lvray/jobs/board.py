@@ -11,7 +11,7 @@ from lvray.errors import LvrayError, Stopped
 Line = dict[str, Any]
 Order = Literal["go", "save", "stop"]
 STARTS = 8
-"""Starts from the same position before a run gives up: workers that die before the next checkpoint, each time."""
+"""In a row without a new checkpoint, before a run gives up."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Board:
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.fault: LvrayError | None = None
-        self.started: tuple[int, int] | None = None
+        self.furthest = (0, 0)
         self.starts = 0
         self.order: Order = "go"
 
@@ -43,15 +43,19 @@ class Board:
     def failed(self) -> bool:
         return self.fault is not None
 
-    def start(self, position: tuple[int, int]) -> None:
-        """The first worker begins at a position. LvrayError: the workers have died from there again and again."""
-        self.starts = self.starts + 1 if position == self.started else 1
-        self.started = position
+    def start(self) -> None:
+        """The first worker begins. LvrayError: workers have died before each new checkpoint again and again."""
+        self.starts += 1
         if self.starts > STARTS:
-            epoch, step = position
+            epoch, step = self.furthest
             self.fail(LvrayError(f"the workers were lost {STARTS} times in a row after epoch {epoch + 1}, step {step},"
                                  " before another checkpoint stood: look for what ends them (memory?), or lower"
                                  " saving.seconds, then run the same command again"))
+
+    def begin(self, position: tuple[int, int]) -> None:
+        """From where on it trains."""
+        if position > self.furthest:
+            self.furthest, self.starts = position, 1
 
     def ask(self, order: Order) -> None:
         """Of the first worker: to save at once and go on, or to save and end. "stop" is for good."""
@@ -64,7 +68,7 @@ class Board:
     def saved(self, order: Order, position: tuple[int, int]) -> None:
         """The first worker has done as it was told."""
         if order == "stop":
-            self.fail(Stopped(*position))
+            self.fail(Stopped(position))
         elif self.order == "save":
             self.order = "go"
 

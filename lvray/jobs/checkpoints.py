@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from lvray.errors import CheckpointError
-from lvray.nets.checkpoint import CHECKSUMS, FILES, Checkpoint, from_files, to_files
+from lvray.nets.checkpoint import CHECKSUMS, Checkpoint, from_files, to_files
 from lvray.shards import storage
 from lvray.shards.patience import patiently
 
@@ -38,8 +38,11 @@ def names(run: str) -> list[str]:
     """The finished checkpoints of a run, the latest last."""
     found = patiently(partial(storage.list_entries, storage.join(run, FOLDER), "the run's checkpoints",
                               missing_ok=True))
-    return sorted(e.name for e in found if e.folder and NAME.fullmatch(e.name) and
-                  storage.exists(storage.join(where(run, e.name), CHECKSUMS), "a checkpoint"))
+    return sorted(e.name for e in found if e.folder and NAME.fullmatch(e.name) and _finished(where(run, e.name)))
+
+
+def _finished(uri: str) -> bool:
+    return patiently(partial(storage.exists, storage.join(uri, CHECKSUMS), "a checkpoint"))
 
 
 def read(uri: str) -> Checkpoint:
@@ -48,13 +51,27 @@ def read(uri: str) -> Checkpoint:
 
 
 def latest(run: str, notice: Callable[[str], None]) -> Checkpoint | None:
-    """The last checkpoint of a run that is whole, None where there is none. notice: told of each damaged one."""
-    for called in reversed(names(run)):
+    """The last checkpoint of a run that is whole, None where there is none yet. notice: told of each damaged one.
+
+    CheckpointError: there are some, and none is whole.
+    """
+    standing = names(run)
+    for called in reversed(standing):
         try:
             return read(where(run, called))
         except CheckpointError as error:
-            notice(f"checkpoint {called} cannot be used, so the one before it is: {error}")
+            notice(f"checkpoint {called} cannot be used, and is passed over: {error}")
+    if standing:
+        raise CheckpointError(f"none of the run's {len(standing)} checkpoints is whole: begin anew with another --run")
     return None
+
+
+def sweep(run: str, last: str | None) -> None:
+    """Remove what a run that goes on from its checkpoint `last` will not use: later ones, and unfinished ones."""
+    found = storage.list_entries(storage.join(run, FOLDER), "the run's checkpoints", missing_ok=True)
+    for called in [entry.name for entry in found if entry.folder and NAME.fullmatch(entry.name)]:
+        if last is None or called > last or not _finished(where(run, called)):
+            storage.delete_tree(where(run, called), "a checkpoint")
 
 
 def write(uri: str, files: Mapping[str, bytes]) -> None:
@@ -65,15 +82,15 @@ def write(uri: str, files: Mapping[str, bytes]) -> None:
 
 
 def copy(uri: str, to: str) -> None:
-    """The checkpoint at a URI, byte for byte, at another."""
-    write(to, {file: storage.read_bytes(storage.join(uri, file), "the checkpoint") for file in FILES})
+    """The checkpoint at a URI, byte for byte, at another. CheckpointError: it is not whole."""
+    write(to, to_files(read(uri)))
 
 
 def retain(run: str, keep: int, best: str | None) -> None:
     """Remove all but the latest `keep` checkpoints and the best one."""
     for called in names(run)[:-keep]:
         if called != best:
-            storage.delete_tree(where(run, called), "a checkpoint")
+            patiently(partial(storage.delete_tree, where(run, called), "a checkpoint"))
 
 
 class Saver:
@@ -92,6 +109,11 @@ class Saver:
         """Begin to write, after the one before it is written."""
         self.wait()
         self._pending = self._pool.submit(self._save, checkpoint, best)
+
+    def check(self) -> None:
+        """Raises the fault of a writing that has ended in one."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
 
     def wait(self) -> None:
         """Until what was begun is committed."""

@@ -17,9 +17,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lvray.errors import EnvironmentFault, LvrayError
+from lvray.errors import EnvironmentFault, LvrayError, Stopped
 from lvray.jobs.board import Board, Line, Taken
 from lvray.jobs.worker import work
+from lvray.nets.step import ENVIRONMENT
 from lvray.settings import Recipe
 from lvray.shards import storage
 
@@ -38,8 +39,8 @@ def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear:
         beside: Callable[[], None]) -> None:
     """Train to the end. hear: given the workers' lines, in this thread; beside: runs on a thread meanwhile.
 
-    data: URI and checksum of the manifest. Stopped: SIGTERM came and the run is saved. KeyboardInterrupt: Ctrl-C, also
-    saved. A LvrayError of `beside` ends the run as one of the workers does.
+    data: URI and checksum of the manifest. Stopped: SIGTERM came; the run is saved, or its workers do not answer.
+    KeyboardInterrupt: the same of Ctrl-C. A LvrayError of `beside` ends the run as one of the workers does.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Board)
@@ -53,9 +54,7 @@ def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear:
             if running[1].error is not None:
                 raise running[1].error
             if told:
-                _stop(board, hear)
-                if told[0] == signal.SIGINT:
-                    raise KeyboardInterrupt
+                _stop(board, hear, told[0], running[0])
             _heard(board, hear)
     _heard(board, hear)
     for thread in running:
@@ -71,12 +70,14 @@ def _trainer(recipe: Recipe, run: str, workers: Workers, config: dict[str, Any])
     fewest, most = workers
     number: Any = most if fewest == most else workers
     each = {"CPU": min(float(recipe.threads), max(cpus - 1, 0.5) / most)}  # one is left to read
+    config_of: Any = RunConfig  # typed as Ray Train's older one
     return TorchTrainer(
         work, train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=number, use_gpu=gpus >= most,
+        scaling_config=ScalingConfig(num_workers=number, use_gpu=gpus >= fewest,
                                      resources_per_worker=each),
-        run_config=RunConfig(name=f"{time.time_ns():x}", storage_path=path, storage_filesystem=filesystem,
-                             failure_config=FailureConfig(max_failures=MAX_FAILURES)))
+        run_config=config_of(name=f"{time.time_ns():x}", storage_path=path, storage_filesystem=filesystem,
+                             failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                             worker_runtime_env={"env_vars": {} if gpus >= fewest else ENVIRONMENT}))
 
 
 class _Thread(threading.Thread):
@@ -104,13 +105,20 @@ def _heard(board: Any, hear: Callable[[list[Line]], None]) -> None:
         raise taken.fault
 
 
-def _stop(board: Any, hear: Callable[[list[Line]], None]) -> None:
-    """Have the run saved and ended. Stopped says where; where nobody answers, the last checkpoint is all there is."""
+def _stop(board: Any, hear: Callable[[list[Line]], None], number: int, fitting: threading.Thread) -> None:
+    """Have the run saved and ended. Returns where it has ended by itself meanwhile."""
     ray.get(board.ask.remote("stop"))
     end = time.monotonic() + SAVE_SECONDS
-    while time.monotonic() < end:
-        _heard(board, hear)
-        time.sleep(POLL_SECONDS)
+    try:
+        while fitting.is_alive():
+            _heard(board, hear)
+            if time.monotonic() > end:
+                raise Stopped(None)
+            time.sleep(POLL_SECONDS)
+    except Stopped as stopped:
+        if number != signal.SIGINT:
+            raise
+        raise KeyboardInterrupt from stopped
 
 
 @contextmanager
@@ -143,4 +151,6 @@ def _failure(error: BaseException) -> BaseException:
     if refusals:
         return EnvironmentFault(f"the run could not be written: {os.strerror(refusals[-1])}; free space or mend the"
                                 " rights, then run the same command again")
-    return LvrayError(f"training failed: {text.strip().splitlines()[-1]}")
+    names = re.findall(r"^([\w.]+(?:Error|Exception))\b", text, re.MULTILINE)
+    return LvrayError(f"training failed ({names[-1] if names else type(error).__name__}): the same command goes on from"
+                      " the last checkpoint; LVRAY_DEBUG=1 says more")

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
+
 from lvray.jobs import checkpoints, nonfinite, prepare, state
 from lvray.jobs.board import Line
 from lvray.jobs.job import Job
 from lvray.jobs.state import Position, State
 from lvray.jobs.validate import validation_loss
 from lvray.nets.batch import Batch
+from lvray.nets.checkpoint import Checkpoint
 from lvray.nets.step import train_step
 from lvray.settings import Recipe
 from lvray.shards.schema import Row
@@ -51,6 +54,7 @@ class Desk:
         self._tell()
 
     def note(self, line: Line, pace: Pace) -> None:
+        self._saver.check()
         self._lines.append(line)
         if time.monotonic() - self._told >= TELL_SECONDS:
             self._lines.append({"pace": pace.facts()})
@@ -92,22 +96,18 @@ def run(job: Job) -> None:
 
     LvrayError: a loss or a gradient that is not finite. Else as `batches` and storage.
     """
-    saved = checkpoints.latest(job.where, lambda text: _notice(job, text))
-    at = state.begin(job.recipe, job.mode, saved, job.dataset, job.place.device)
+    at = state.begin(job.recipe, job.mode, _resumed(job), job.dataset, job.place.device)
     desk = Desk(job, at) if job.place.rank == 0 else None
     pace = Pace()
+    if _validation_due(job.recipe, at) and not _validate(job, at, desk, pace):
+        return
     for position, batch in _timed(_batches(job, at), pace):
         line = _step(job, at, position, batch)
         pace.rows += job.recipe.stream.batch
         if desk is not None:
             desk.note(line, pace)
-        if at.position[1] == 0 and _validation_due(job.recipe, at.position[0]):
-            entry = _validate(job, at, pace)
-            if desk is not None:
-                desk.note(entry, pace)
-                desk.save()
-            job.link.validated(entry)
-            pace.restart()
+        if _validation_due(job.recipe, at) and not _validate(job, at, desk, pace):
+            return
         if desk is not None:
             if desk.stopped():
                 return
@@ -116,9 +116,20 @@ def run(job: Job) -> None:
         desk.close()
 
 
-def _notice(job: Job, text: str) -> None:
-    if job.place.rank == 0:
-        job.link.tell([{"notice": text}])
+def _resumed(job: Job) -> Checkpoint | None:
+    """The run's last checkpoint: the first worker's choice, so that all begin from the same."""
+    place = job.place
+    called: list[str | None] = [None]
+    saved = None
+    if place.rank == 0:
+        saved = checkpoints.latest(job.where, lambda text: job.link.tell([{"notice": text}]))
+        called = [checkpoints.name(saved.epoch, saved.step) if saved else None]
+        checkpoints.sweep(job.where, called[0])
+    if place.world > 1:
+        torch.distributed.broadcast_object_list(called, src=0)
+    if place.rank != 0 and called[0] is not None:
+        saved = checkpoints.read(checkpoints.where(job.where, called[0]))
+    return saved
 
 
 def _batches(job: Job, at: State) -> Iterator[tuple[Position, Batch]]:
@@ -165,16 +176,28 @@ def _step(job: Job, at: State, position: Position, batch: Batch) -> Line:
     return {"epoch": epoch + 1, "step": step + 1, "loss": done.loss, "norm": done.norm}
 
 
-def _validation_due(recipe: Recipe, epochs: int) -> bool:
-    return epochs % recipe.validate_epochs == 0 or epochs == recipe.epochs
+def _validation_due(recipe: Recipe, at: State) -> bool:
+    """Whether an epoch has just ended that is to be validated, and that has not been."""
+    epoch, step = at.position
+    history = at.progress.history
+    return (step == 0 and epoch > 0 and (epoch % recipe.validate_epochs == 0 or epoch == recipe.epochs)
+            and not (history and history[-1]["epoch"] == epoch))
 
 
-def _validate(job: Job, at: State, pace: Pace) -> Line:
-    """Validate at the end of an epoch, and take it into account."""
-    entry = {"epoch": at.position[0], "loss": at.progress.loss_sum / job.steps,
-             "lr": at.optimiser.param_groups[0]["lr"], "world": job.place.world}
-    facts = pace.facts()
+def _validate(job: Job, at: State, desk: Desk | None, pace: Pace) -> bool:
+    """Validate, take it into account and save. False: told to stop in the middle; it is owed, then."""
+    epoch, facts = at.position[0], pace.facts()
+    entry = {"epoch": epoch, "loss": at.progress.loss_sum / job.steps, "lr": at.optimiser.param_groups[0]["lr"],
+             "world": job.place.world}
     if len(job.rows.validation):
-        entry["validation_loss"] = validation_loss(job, at.model)
+        loss = validation_loss(job, at.model, stopped=desk.stopped if desk is not None else lambda: False)
+        if loss is None:
+            return False
+        entry["validation_loss"] = loss
     at.progress.note(job.recipe, entry, checkpoints.name(*at.position))
-    return {**entry, **facts}
+    if desk is not None:
+        desk.note({**entry, **facts}, pace)
+        desk.save()
+    job.link.validated({**entry, **facts})
+    pace.restart()
+    return True

@@ -15,6 +15,7 @@ from lvray.nets.mode import choose, hardware
 from lvray.nets.step import Mode
 from lvray.settings import Recipe
 from lvray.shards import storage
+from lvray.shards.patience import patiently
 
 FILE = "mode.json"
 
@@ -32,7 +33,11 @@ def mode_of(recipe: Recipe, run: str, place: Place) -> Mode:
         storage.put_if_absent(where, json.dumps(kept, indent=1, sort_keys=True).encode() + b"\n", FILE)
     if place.world > 1:
         torch.distributed.barrier()
-    return Mode(**read(run)["mode"])
+    kept = patiently(lambda: read(run))
+    if kept["hardware"]["device"] != place.device.type:
+        raise UseError(f"the run began on {kept['hardware']['device']}, and this is {place.device.type}: go on where it"
+                       " began, or give another --run")
+    return Mode(**kept["mode"])
 
 
 def read(run: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import torch
+
 from lvray.errors import LvrayError
 from lvray.jobs import checkpoints, state
 from lvray.jobs.job import Job
@@ -24,6 +26,8 @@ def kept(job: Job, at: State) -> LvrayError:
         checkpoints.write(where, to_files(made))
         told = json.dumps({"epoch": epoch + 1, "step": step + 1, "studies": _studies(job, epoch, step)}, indent=1)
         storage.write_atomic(storage.join(where, "rows.json"), told.encode() + b"\n", "the rows of the step")
+    if job.place.world > 1:
+        torch.distributed.barrier()  # the error of any worker ends all of them
     return LvrayError(f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1}, and the weights"
                       f" were left as they were: {FOLDER}/ in the run holds them and the step's rows;"
                       " look at those studies, or lower optimiser.lr or set optimiser.clip")

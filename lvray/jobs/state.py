@@ -18,6 +18,8 @@ from lvray.settings import Recipe
 from lvray.shards.dataset import Dataset
 
 Position = tuple[int, int]
+ANY_MASS_G = [0.0, 1e4]
+"""The range of data without masses: no mass lies outside."""
 
 
 @dataclass
@@ -66,15 +68,15 @@ class State:
 
 
 def begin(recipe: Recipe, mode: Mode, saved: Checkpoint | None, dataset: Dataset, device: torch.device) -> State:
-    """CheckpointError: the checkpoint is of other data."""
+    """CheckpointError: the checkpoint is of other data or another mode."""
     torch.manual_seed(recipe.stream.seed)
     network = recipe.network
     model = ready(build(network.kind, network.width, network.box, network.pixel_size, network.pitch), mode, device)
     optimiser = optimiser_of(recipe.optimiser.name, model, recipe.optimiser.lr)
     if saved is None:
         return State(model, optimiser, Progress(), (0, 0))
-    if saved.data != dataset.checksum:
-        raise CheckpointError("the run was started on other data: give it another --run")
+    if (saved.data, saved.mode) != (dataset.checksum, asdict(mode)):
+        raise CheckpointError("the run's checkpoint is of other data or another mode than the run: give another --run")
     restore(saved, model, optimiser)
     return State(model, optimiser, Progress(**saved.scheduler), (saved.epoch, saved.step))
 
@@ -105,5 +107,5 @@ def ranges(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, list[float]]:
     spacing, shape = np.array(index["spacing"].to_pylist()), np.array(index["shape"].to_pylist())
     masses = [m for name in ("manual_g", "inlinevf_g") for m in index[name].to_pylist() if m is not None]
     facts = {"dz_mm": spacing[:, 0], "dy_mm": spacing[:, 1], "dx_mm": spacing[:, 2], "slices": shape[:, 0],
-             "mass_g": np.array(masses)}
+             "mass_g": np.array(masses or ANY_MASS_G)}
     return {name: [float(v.min()), float(v.max())] for name, v in facts.items()}

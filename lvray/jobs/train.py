@@ -28,6 +28,7 @@ from lvray.jobs.fit import Workers, fit
 from lvray.jobs.metrics import Metrics
 from lvray.jobs.report import write_report
 from lvray.jobs.selection import Selection, selected
+from lvray.jobs.state import Progress
 from lvray.nets.checkpoint import CHECKSUMS
 from lvray.settings import Recipe
 from lvray.shards import storage
@@ -88,8 +89,8 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
             beside=lambda: verify_shards(dataset, np.concatenate([rows.train, rows.validation])))
         lines = metrics.lines()
     last = checkpoints.latest(run, notice)
-    if last is None:
-        raise LvrayError("the run ended without a checkpoint")
+    if last is None or not (last.epoch == recipe.epochs or Progress(**last.scheduler).ended(recipe)):
+        raise LvrayError("the run's last checkpoint is missing or damaged: the same command makes it again")
     history: list[dict[str, Any]] = last.scheduler["history"]
     checkpoints.copy(checkpoints.where(run, last.scheduler["best_at"]), storage.join(run, checkpoints.BEST))
     write_report(run, recipe, dataset, rows, lines)

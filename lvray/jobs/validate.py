@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from lvray.errors import LvrayError
 from lvray.jobs import prepare
 from lvray.jobs.job import Job
 from lvray.jobs.prepare import Raw
@@ -14,8 +17,11 @@ from lvray.shards.schema import Row
 from lvray.shards.stream import ahead, scan
 
 
-def validation_loss(job: Job, model: torch.nn.Module) -> float:
-    """Mean loss over the validation rows, each a batch of its own; of n workers, each takes every n-th row."""
+def validation_loss(job: Job, model: torch.nn.Module, stopped: Callable[[], bool]) -> float | None:
+    """Mean loss over the validation rows, each a batch of its own; of n workers, each takes every n-th row.
+
+    stopped: asked after each row; None as soon as it says so. LvrayError: the mean is not finite.
+    """
     place, rows = job.place, job.rows.validation
 
     def raw(item: tuple[int, Row]) -> Raw:
@@ -28,6 +34,11 @@ def validation_loss(job: Job, model: torch.nn.Module) -> float:
         for at, made in zip(range(place.rank, len(rows), place.world), mine, strict=True):
             batch = prepare.finish(job.recipe, made, place.device)
             losses[at] = row_losses(job.recipe.network.kind, model, batch, job.mode)[0]
+            if stopped():
+                return None
     model.train()
     sum_over_workers([losses])
-    return float(losses.sum()) / len(rows)
+    mean = float(losses.sum()) / len(rows)
+    if not math.isfinite(mean):
+        raise LvrayError("the validation loss is not finite: lower optimiser.lr, or set optimiser.clip")
+    return mean

@@ -15,9 +15,10 @@ from ray.exceptions import RayError
 from ray.train.torch import get_device
 from ray.train.v2._internal.execution.context import get_train_context
 
-from lvray.errors import LvrayError
-from lvray.jobs import checkpoints, loop
+from lvray.errors import EnvironmentFault, LvrayError, internal
+from lvray.jobs import loop
 from lvray.jobs.board import Line, Order
+from lvray.jobs.claim import begun_with
 from lvray.jobs.job import Job, Place
 from lvray.jobs.mode import mode_of
 from lvray.jobs.selection import selected
@@ -42,19 +43,23 @@ def work(config: dict[str, Any]) -> None:
     board, rank = config["board"], train.get_context().get_world_rank()
     try:
         if rank == 0 and not ray.get(board.failed.remote()):
-            ray.get(board.start.remote(_position(config["run"])))
+            ray.get(board.start.remote())
         if ray.get(board.failed.remote()):
             return
         loop.run(_job(config, RayLink(board, first=rank == 0)))
     except LvrayError as fault:
         ray.get(board.fail.remote(fault))
         raise
+    except Exception as error:
+        if _own(error):
+            ray.get(board.fail.remote(LvrayError(internal(error))))
+        raise
 
 
-def _position(run: str) -> Position:
-    """Where the run's last checkpoint says that it stands."""
-    standing = checkpoints.names(run)
-    return checkpoints.position(standing[-1]) if standing else (0, 0)
+def _own(error: Exception) -> bool:
+    """Whether an error will come again. Where another worker was lost, torch.distributed raises a RuntimeError."""
+    lost = type(error) is RuntimeError and train.get_context().get_world_size() > 1
+    return not lost and not isinstance(error, RayError | torch.distributed.DistError)
 
 
 def _job(config: dict[str, Any], link: RayLink) -> Job:
@@ -64,6 +69,8 @@ def _job(config: dict[str, Any], link: RayLink) -> Job:
     torch.set_num_threads(recipe.threads)
     deterministic(device)
     place = Place(context.get_world_rank(), context.get_world_size(), device, "ray")
+    if patiently(lambda: begun_with(config["run"])) is None:
+        raise EnvironmentFault("a worker does not see the run's folder: give --run on storage that all nodes share")
     dataset = patiently(lambda: open_dataset(*config["data"]))
     mode = mode_of(recipe, config["run"], place)
     return Job(recipe, mode, dataset, selected(dataset, recipe), config["run"], place, link)
@@ -80,6 +87,9 @@ class RayLink:
         threading.Thread(target=self._watch, daemon=True, name="orders").start()
 
     def tell(self, lines: list[Line]) -> None:
+        for line in lines:
+            if "begins" in line:
+                ray.get(self._board.begin.remote(line["begins"]))
         ray.get(self._board.tell.remote(lines))
 
     def asked(self) -> Order:
@@ -90,7 +100,7 @@ class RayLink:
         self._asked = "go"
 
     def validated(self, entry: Line) -> None:
-        train.report({"score": entry.get("validation_loss", -entry["epoch"]), **entry})
+        train.report(entry)
 
     def _watch(self) -> None:
         noticed = False

@@ -5,6 +5,7 @@ Slow-varying high bytes compress to almost nothing once they stand together (as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +23,11 @@ def encode(array: NDArray[Any]) -> bytes:
 
 def decode(cell: pa.Buffer | bytes, dtype: DTypeLike, shape: Sequence[int]) -> NDArray[Any]:
     """The array that `encode` was given. Raises OSError where the bytes are no zstd frame of that size."""
-    kind = np.dtype(dtype).newbyteorder("<")
-    out = np.empty(tuple(shape), kind)
-    raw = pa.Codec("zstd").decompress(cell, decompressed_size=out.nbytes)
-    planes = np.frombuffer(raw, np.uint8).reshape(kind.itemsize, out.size)
-    out.reshape(-1).view(np.uint8).reshape(out.size, kind.itemsize)[...] = planes.T
-    return out
+    kind, size = np.dtype(dtype).newbyteorder("<"), math.prod(shape)
+    raw = pa.Codec("zstd").decompress(cell, decompressed_size=size * kind.itemsize)
+    planes = np.frombuffer(raw, np.uint8).reshape(kind.itemsize, size)
+    words = planes[-1].astype(f"<u{kind.itemsize}")
+    for plane in planes[-2::-1]:  # whole words: many times as fast as placing bytes
+        words <<= 8
+        words |= plane
+    return words.view(kind).reshape(shape)

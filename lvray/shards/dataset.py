@@ -52,6 +52,9 @@ def open_dataset(uri: str, checksum: str | None = None) -> Dataset:
         earlier = manifest.read(uri, generation)
         if hashlib.sha256(earlier[1]).hexdigest() == checksum:
             found, data = earlier
+    if checksum not in (None, hashlib.sha256(data).hexdigest()):
+        raise UseError("the data set has no generation with the manifest that is asked for: is it another data set, or"
+                       " was it made anew?")
     index = _table(_checked(uri, found.index), found.index)
     if not index.schema.equals(INDEX):
         raise UseError(f"{found.index.name} has other columns than this lvray expects: tensorize anew")

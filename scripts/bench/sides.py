@@ -1,7 +1,8 @@
 """A side of step.py's comparison, in a process of its own: torch, numpy and lvray.nets, and MONAI for its side.
 
-    python -m scripts.bench.sides SIDE KIND DEVICE BATCH SLICES,ROWS,COLUMNS WIDTH
+    python -m scripts.bench.sides SIDE KIND DEVICE BATCH SLICES,ROWS,COLUMNS WIDTH MODE
 
+MODE: lvray's, as JSON, or "auto".
 Answers each line of stdin by a line of JSON: "facts" what it is, "time" the seconds of a step, "best" the batch of most
 samples/s on a GPU, "peak" the bytes held at most.
 """
@@ -23,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lvray.nets.batch import Batch
 from lvray.nets.build import build
 from lvray.nets.mode import choose, hardware, sample
-from lvray.nets.step import deterministic, optimiser_of, ready, train_step
+from lvray.nets.step import Mode, deterministic, optimiser_of, ready, train_step
 from scripts.bench import naive
 
 MONAI_CHANNELS = (16, 32, 64, 128)
@@ -43,6 +44,7 @@ class Case:
     batch: int
     box: tuple[int, int, int]
     width: int
+    mode: str = "auto"
 
 
 def plain(case: Case, network: torch.nn.Module, takes_spacing: bool = True) -> tuple[Step, dict[str, Any]]:
@@ -79,11 +81,12 @@ def monai_side(case: Case) -> tuple[Step, dict[str, Any]]:
 
 
 def lvray_side(case: Case) -> tuple[Step, dict[str, Any]]:
-    """In the mode that `choose` takes here, deterministic."""
+    """In the case's mode, or the one that `choose` takes here; deterministic."""
     deterministic(case.device)
     make = partial(build, case.kind, case.width, case.box, pixel_size=True)
     began = time.perf_counter()
-    mode = choose(case.kind, make, case.box, case.batch, case.device)
+    mode = (choose(case.kind, make, case.box, case.batch, case.device) if case.mode == "auto" else
+            Mode(**json.loads(case.mode)))
     took = time.perf_counter() - began
     model = ready(make(), mode, case.device)
     optimiser = optimiser_of("adam", model, 1e-3)
@@ -144,9 +147,9 @@ def peak(device: torch.device) -> int:
 
 
 def main() -> None:
-    side, kind, device, batch, box, width = sys.argv[1:]
+    side, kind, device, batch, box, width, mode = sys.argv[1:]
     slices, rows, columns = map(int, box.split(","))
-    case = Case(kind, torch.device(device), int(batch), (slices, rows, columns), int(width))
+    case = Case(kind, torch.device(device), int(batch), (slices, rows, columns), int(width), mode)
     torch.manual_seed(0)
     step, facts = SIDES[side](case)
     given = sample(kind, case.box, case.batch, case.device)

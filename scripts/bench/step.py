@@ -54,9 +54,10 @@ class Side:
 
 
 @contextmanager
-def started(python: str, side: str, kind: str, args: argparse.Namespace, more: Mapping[str, str]) -> Iterator[Side]:
+def started(python: str, side: str, kind: str, args: argparse.Namespace, more: Mapping[str, str],
+            mode: str) -> Iterator[Side]:
     command = [python, "-W", "ignore", "-m", "scripts.bench.sides", side, kind, args.device, str(args.batch), args.box,
-               str(args.width)]
+               str(args.width), mode]
     bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     environment = {**bare, "OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": str(ROOT), **more}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -80,7 +81,8 @@ def bench(kind: str, args: argparse.Namespace) -> dict[str, Any]:
         sides = {}
         for name, python, side, more in todo:
             say(f"{kind}: {name} gets ready")
-            sides[name] = stack.enter_context(started(python, side, kind, args, more))
+            mode = "auto" if "lvray" not in found else json.dumps(found["lvray"]["mode"])
+            sides[name] = stack.enter_context(started(python, side, kind, args, more, mode))
             try:
                 found[name] = sides[name].ask("facts") | {"seconds": []}
                 sides[name].ask("time")  # with what is allocated or loaded at the first step

@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_passed_over(tiny: Dataset, tmp_path: Path) -> N
     broken.write_bytes(broken.read_bytes()[:-1])
     said = trained(tiny, tmp_path / "run", recipe)
     [notice] = [line["notice"] for line in said if "notice" in line]
-    assert notice.startswith(f"checkpoint {last} cannot be used, so the one before it is: ")
+    assert notice.startswith(f"checkpoint {last} cannot be used, and is passed over: ")
     assert next(line["begins"] for line in said if "begins" in line) == list(checkpoints.position(before))
     assert files(tmp_path / "run") == files(tmp_path / "whole")
 

@@ -58,7 +58,7 @@ def test_a_disk_that_refuses_is_the_environments_fault(number: int) -> None:
 def test_another_failure_of_training_is_lvrays_own() -> None:
     failed = fit._failure(WorkerGroupError("Traceback ...\nRuntimeError: of the network", {0: RuntimeError()}))
     assert type(failed) is LvrayError
-    assert str(failed) == "training failed: RuntimeError: of the network"
+    assert str(failed).startswith("training failed (RuntimeError): ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -75,6 +75,6 @@ def test_a_signal_is_noted_and_the_second_one_ends_the_process(number: int) -> N
 def test_stopped_says_where_and_travels() -> None:
     import pickle
 
-    again = pickle.loads(pickle.dumps(Stopped(2, 17)))
+    again = pickle.loads(pickle.dumps(Stopped((2, 17))))
     assert (again.exit_code, again.position) == (143, (2, 17))
     assert "after step 17 of epoch 3" in str(again)

@@ -47,11 +47,12 @@ def test_a_fault_goes_to_the_board_and_ends_the_run_once(tmp_path: Path, monkeyp
 def test_workers_that_are_lost_before_each_checkpoint_end_the_run() -> None:
     made = Board()
     for _ in range(board.STARTS):
-        made.start((3, 2))
+        made.start()
+        made.begin((3, 2))
     assert made.take().fault is None
-    made.start((3, 3))
+    made.begin((3, 3))
     for _ in range(board.STARTS):
-        made.start((3, 3))
+        made.start()
     fault = made.take().fault
     assert isinstance(fault, LvrayError)
     assert "lost 8 times in a row after epoch 4, step 3" in str(fault)
