@@ -26,7 +26,7 @@ class Mode:
     """How a step is computed. Weights, losses and the optimiser are fp32 in every mode."""
 
     precision: Literal["fp32", "bf16"]
-    """Of convolutions, dense layers and feature maps."""
+    """Of convolutions and feature maps."""
     channels_last: bool
     """Memory format of the weights, and so of the feature maps."""
     compile: bool

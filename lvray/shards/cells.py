@@ -26,7 +26,7 @@ def decode(cell: pa.Buffer | bytes, dtype: DTypeLike, shape: Sequence[int]) -> N
     kind, size = np.dtype(dtype).newbyteorder("<"), math.prod(shape)
     raw = pa.Codec("zstd").decompress(cell, decompressed_size=size * kind.itemsize)
     planes = np.frombuffer(raw, np.uint8).reshape(kind.itemsize, size)
-    words = planes[-1].astype(f"<u{kind.itemsize}")
+    words: NDArray[Any] = planes[-1].astype(f"<u{kind.itemsize}")
     for plane in planes[-2::-1]:  # whole words: many times as fast as placing bytes
         words <<= 8
         words |= plane

@@ -38,9 +38,10 @@ class Dataset:
 
 
 def open_dataset(uri: str, checksum: str | None = None) -> Dataset:
-    """The generation at a URI whose manifest has that sha256, else the last one.
+    """The generation at a URI whose manifest has that sha256; without one, the last.
 
-    UseError where there is no data set, or a damaged one, or one of another version; EnvironmentFault as storage.
+    UseError where there is no such generation, no data set, a damaged one, or one of another version;
+    EnvironmentFault as storage.
     """
     uri = storage.absolute(uri)
     storage.preflight(uri, write=False, what="the data set")

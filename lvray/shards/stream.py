@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -34,8 +34,8 @@ Reader = Literal["ray", "threads"]
 Collate = Callable[[list[Row], int, list[int]], T]
 """(rows, epoch, their numbers in the data set) -> a batch. Called on two threads."""
 
-CHAIN_ROWS = 2000
-"""Epochs shorter than this are read several at a time: a Ray data set takes a second to start."""
+CHAIN_BLOCKS = 512
+"""So many blocks are one Ray data set, whatever the epochs: it takes a second to start, and a millisecond a block."""
 BLOCK_ROWS = 64
 """Windows smaller than this are read several at a time."""
 AHEAD = 3
@@ -78,25 +78,24 @@ def scan(dataset: Dataset, selection: NDArray[np.int64], columns: list[str] = ED
     columns: ED_COLUMNS, or all of schema.SCHEMA where the other phases are wanted too.
     """
     parts = [selection[i:i + BLOCK_ROWS] for i in range(0, len(selection), BLOCK_ROWS)]
-    for row in _rows(_read_by_threads(dataset, list(_blocks(dataset, parts)), columns)):
+    for row in _rows(_read_by_threads(dataset, _blocks(dataset, parts), columns)):
         yield row.number, from_arrow(row.table.slice(row.at, 1))[0]
 
 
 def _steps(dataset: Dataset, selection: NDArray[np.int64], stream: Stream, own: range, start: Position, epochs: int,
            reader: Reader) -> Iterator[tuple[Position, list[Arrived]]]:
-    """The rows of each step, encoded. Short epochs are chained, so that one reader serves several."""
+    """The rows of each step, encoded. One reader serves all epochs, and is ahead of what is handed on."""
     read = _read_by_ray if reader == "ray" else _read_by_threads
-    chain = max(1, CHAIN_ROWS // len(selection))
-    for first in range(start[0], epochs, chain):
-        todo = {epoch: _tasks(dataset, selection, stream, own, epoch, start[1] if epoch == start[0] else 0)
-                for epoch in range(first, min(first + chain, epochs))}
-        blocks = list(_blocks(dataset, [selection[task.rows] for tasks in todo.values() for task in tasks]))
-        arriving = _rows(read(dataset, blocks)) if blocks else iter(())
-        for epoch, tasks in todo.items():
-            arrived = ((task.lane, _exactly(arriving, selection[task.rows])) for task in tasks)
-            steps = order.assemble(arrived, own, stream.batch // stream.lanes)
-            for step, rows in enumerate(steps, tasks[0].step if tasks else 0):
-                yield (epoch, step), rows
+    planned = ((epoch, _tasks(dataset, selection, stream, own, epoch, start[1] if epoch == start[0] else 0))
+               for epoch in range(start[0], epochs))
+    to_read, to_hand_on = tee(planned)
+    parts = (selection[task.rows] for _, tasks in to_read for task in tasks)
+    arriving = _rows(read(dataset, _blocks(dataset, parts)))
+    for epoch, tasks in to_hand_on:
+        arrived = ((task.lane, _exactly(arriving, selection[task.rows])) for task in tasks)
+        steps = order.assemble(arrived, own, stream.batch // stream.lanes)
+        for step, rows in enumerate(steps, tasks[0].step if tasks else 0):
+            yield (epoch, step), rows
 
 
 def _tasks(dataset: Dataset, selection: NDArray[np.int64], stream: Stream, own: range, epoch: int,
@@ -155,13 +154,14 @@ def ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S]) 
         yield waiting.popleft().result()
 
 
-def _read_by_threads(dataset: Dataset, blocks: list[pa.Table], columns: list[str] = ED_COLUMNS) -> Iterator[pa.Table]:
+def _read_by_threads(dataset: Dataset, blocks: Iterator[pa.Table],
+                     columns: list[str] = ED_COLUMNS) -> Iterator[pa.Table]:
     read = partial(read_block, uri=dataset.uri, shards=dataset.manifest.shards, columns=columns)
     with ThreadPoolExecutor(2, "read") as pool:
         yield from ahead(pool, read, blocks)
 
 
-def _read_by_ray(dataset: Dataset, blocks: list[pa.Table]) -> Iterator[pa.Table]:
+def _read_by_ray(dataset: Dataset, blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """One Ray task a block. A whole CPU each: half ones make Ray start and stop processes all the time."""
     import ray.data
 
@@ -170,15 +170,16 @@ def _read_by_ray(dataset: Dataset, blocks: list[pa.Table]) -> Iterator[pa.Table]
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    with ray.data.DataContext.current(context):
-        rows = ray.data.from_arrow(blocks).map_batches(
-            cast(Any, _read_or_tell), fn_kwargs={"uri": dataset.uri, "shards": dataset.manifest.shards},
-            batch_size=None, batch_format="pyarrow", num_cpus=1)
-    table: Any
-    for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
-        if "fault" in table.column_names:
-            raise _FAULTS[table["fault"][0].as_py()](table["message"][0].as_py())
-        yield table
+    while chain := list(islice(blocks, CHAIN_BLOCKS)):
+        with ray.data.DataContext.current(context):
+            rows = ray.data.from_blocks(chain).map_batches(  # from_arrow runs a task for each block first
+                cast(Any, _read_or_tell), fn_kwargs={"uri": dataset.uri, "shards": dataset.manifest.shards},
+                batch_size=None, batch_format="pyarrow", num_cpus=1)
+        table: Any
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+            if "fault" in table.column_names:
+                raise _FAULTS[table["fault"][0].as_py()](table["message"][0].as_py())
+            yield table
 
 
 _FAULTS: dict[str, type[LvrayError]] = {kind.__name__: kind for kind in (UseError, EnvironmentFault)}

@@ -81,7 +81,7 @@ def bench(kind: str, args: argparse.Namespace) -> dict[str, Any]:
         sides = {}
         for name, python, side, more in todo:
             say(f"{kind}: {name} gets ready")
-            mode = "auto" if "lvray" not in found else json.dumps(found["lvray"]["mode"])
+            mode = json.dumps(found["lvray"]["mode"]) if "mode" in found.get("lvray", {}) else "auto"
             sides[name] = stack.enter_context(started(python, side, kind, args, more, mode))
             try:
                 found[name] = sides[name].ask("facts") | {"seconds": []}

@@ -132,7 +132,7 @@ def test_a_killed_worker_and_a_killed_command_change_no_byte(tiny: Dataset, tmp_
 def test_sigterm_of_a_worker_and_of_the_command_lose_no_step(tiny: Dataset, tmp_path: Path) -> None:
     """No checkpoint is due before the end, so those that stand are the signals'."""
     run = Run("reg", tiny.uri, str(tmp_path / "run"), "1",
-              ("epochs=20", "validate_epochs=20", "saving.seconds=3600"))
+              ("epochs=100", "validate_epochs=100", "saving.seconds=3600"))
     command = run.start()
     run.wait_until(lambda: len(run.steps()) >= 20, command)
     [worker] = trainers(command.pid)
@@ -150,7 +150,7 @@ def test_sigterm_of_a_worker_and_of_the_command_lose_no_step(tiny: Dataset, tmp_
     assert ended(run.start())[0] == 0
     assert [line["begins"] for line in run.begins()] == [
         [0, 0], *(list(checkpoints.position(name)) for name in (first, last))]
-    assert run.steps() == [(epoch, step) for epoch in range(1, 21) for step in range(1, 9)]  # each once
+    assert run.steps() == [(epoch, step) for epoch in range(1, 101) for step in range(1, 9)]  # each once
     assert run.best() == without_ray(tiny, str(tmp_path / "whole"), run.recipe, 1)[0]
 
 

@@ -66,7 +66,7 @@ def test_any_start_continues_the_same_batches(dataset: Dataset, start: tuple[int
 
 def test_chained_and_single_epochs_agree(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     chained = read(dataset)
-    monkeypatch.setattr(stream, "CHAIN_ROWS", 1)
+    monkeypatch.setattr(stream, "CHAIN_BLOCKS", 1)
     monkeypatch.setattr(stream, "BLOCK_ROWS", 1)
     assert read(dataset) == chained
 
@@ -86,7 +86,7 @@ def test_ray_and_threads_give_identical_batches(ray_cluster: None, dataset: Data
 
 
 def test_two_ray_workers_chain_by_chain(ray_cluster: None, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "CHAIN_ROWS", 1)
+    monkeypatch.setattr(stream, "CHAIN_BLOCKS", 1)
     monkeypatch.setattr(stream, "BLOCK_ROWS", 1)
     for rank in (0, 1):
         assert read(dataset, reader="ray", rank=rank, world=2, epochs=2) == read(dataset, rank=rank, world=2, epochs=2)
@@ -153,7 +153,7 @@ def test_an_unreadable_shard_is_the_environments_fault(dataset: Dataset, monkeyp
 def test_fewer_rows_than_planned_are_never_passed_on(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = stream._read_by_threads
 
-    def lossy(dataset: Dataset, blocks: list[Any]) -> Iterator[Any]:
+    def lossy(dataset: Dataset, blocks: Iterator[Any]) -> Iterator[Any]:
         for table in honest(dataset, blocks):
             yield table.slice(1)
     monkeypatch.setattr(stream, "_read_by_threads", lossy)

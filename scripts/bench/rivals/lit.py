@@ -11,9 +11,9 @@ from typing import Any
 
 import boto3
 import torch
-from litdata import StreamingDataLoader, StreamingDataset
-from litdata.streaming import downloader
-from litdata.streaming.writer import BinaryWriter
+from litdata import StreamingDataLoader, StreamingDataset  # type: ignore[import-not-found]
+from litdata.streaming import downloader  # type: ignore[import-not-found]
+from litdata.streaming.writer import BinaryWriter  # type: ignore[import-not-found]
 from torch import Tensor
 
 from scripts.bench.rivals.rows import BATCH, volume

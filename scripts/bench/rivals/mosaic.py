@@ -31,7 +31,7 @@ def _streaming() -> Any:
     modules[names[1]].VisionDataset = object
     modules[names[3]].to_tensor = None
     sys.modules.update(modules)
-    import streaming
+    import streaming  # type: ignore[import-not-found]
 
     return streaming
 

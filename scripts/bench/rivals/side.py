@@ -13,11 +13,11 @@ import importlib
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter, sleep
 from typing import Any
 
 from scripts.bench.rivals.rows import BATCH, SHAPE, numbers
@@ -59,14 +59,14 @@ def read(module: Any, place: Place, step: float, watched: bool) -> Delivered:
     """step: seconds that each batch is slept over, as a GPU's step leaves the CPU. RuntimeError: not each row once."""
     seen: list[int] = []
     with module.session(place) as batches, _peak(watched) as peak:
-        busy, began, first = 0.0, time.perf_counter(), 0.0
+        busy, first, began = 0.0, 0.0, perf_counter()
         for image, mask in batches():
-            if not first:
-                busy, first = cpu_seconds(), time.perf_counter() - began
+            if not seen:
+                busy, first = cpu_seconds(), perf_counter() - began
             assert tuple(image.shape) == tuple(mask.shape) == (BATCH, *SHAPE), (image.shape, mask.shape)
             seen += numbers(image)
-            time.sleep(step)
-        seconds, busy = time.perf_counter() - began, cpu_seconds() - busy
+            sleep(step)
+        seconds, busy = perf_counter() - began, cpu_seconds() - busy
     if len(set(seen)) != len(seen) or len(seen) < place.rows - SPARE:
         raise RuntimeError(f"{len(seen)} rows, {len(set(seen))} different ones, of {place.rows}")
     if seen == sorted(seen):
@@ -81,8 +81,10 @@ def _peak(watched: bool) -> Iterator[list[int]]:
     found, over = [0], threading.Event()
 
     def watch() -> None:
-        while not over.wait(EVERY_SECONDS):
+        while True:
             found.append(proportional_bytes())
+            if over.wait(EVERY_SECONDS):
+                return
 
     thread = threading.Thread(target=watch)
     if watched:

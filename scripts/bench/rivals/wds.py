@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 import torch
-import webdataset as wds
+import webdataset as wds  # type: ignore[import-not-found]
 from torch import Tensor
 
 from scripts.bench.rivals.rows import BATCH, volume
