@@ -50,9 +50,10 @@ class Run:
 
     def start(self, *program: str) -> Command:
         """program: in place of the command."""
+        values = {name: value for name, _, value in (one.partition("=") for one in (*SMALL, *self.sets))}
         return subprocess.Popen(
             [*(program or [str(processes.LVRAY)]), "train", f"smoke_{self.kind}", "--data", self.data, "--run",
-             self.uri, "--workers", self.workers, *(f"--set={assignment}" for assignment in (*SMALL, *self.sets))],
+             self.uri, "--workers", self.workers, *(f"--set={name}={value}" for name, value in values.items())],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **dict(self.env)})
 
     def wait_until(self, true: Callable[[], bool], command: Command) -> None:
