@@ -70,7 +70,7 @@ def smoke_reg() -> Recipe:
 def smoke_seg() -> Recipe:
     """The demo's segmenter, for tests and a first look: narrow, small boxes around the heart, weights for show."""
     return Recipe(name="smoke_seg", network=Network(kind="seg", width=12, box=(8, 64, 64), centre="heart"),
-                  optimiser=Optimiser(lr=2e-3, gamma=0.95), step=SMOKE_STEP, epochs=40, validate_epochs=4,
+                  optimiser=Optimiser(lr=2e-3, gamma=0.95, clip=1.0), step=SMOKE_STEP, epochs=40, validate_epochs=4,
                   augment=True, for_show=True)
 
 

@@ -36,9 +36,14 @@ def where(run: str, called: str) -> str:
 
 def names(run: str) -> list[str]:
     """The finished checkpoints of a run, the latest last."""
+    return [called for called in _folders(run) if _finished(where(run, called))]
+
+
+def _folders(run: str) -> list[str]:
+    """Checkpoints, finished or not, the latest last."""
     found = patiently(partial(storage.list_entries, storage.join(run, FOLDER), "the run's checkpoints",
                               missing_ok=True))
-    return sorted(e.name for e in found if e.folder and NAME.fullmatch(e.name) and _finished(where(run, e.name)))
+    return sorted(entry.name for entry in found if entry.folder and NAME.fullmatch(entry.name))
 
 
 def _finished(uri: str) -> bool:
@@ -68,10 +73,9 @@ def latest(run: str, notice: Callable[[str], None]) -> Checkpoint | None:
 
 def sweep(run: str, last: str | None) -> None:
     """Remove what a run that goes on from its checkpoint `last` will not use: later ones, and unfinished ones."""
-    found = storage.list_entries(storage.join(run, FOLDER), "the run's checkpoints", missing_ok=True)
-    for called in [entry.name for entry in found if entry.folder and NAME.fullmatch(entry.name)]:
+    for called in _folders(run):
         if last is None or called > last or not _finished(where(run, called)):
-            storage.delete_tree(where(run, called), "a checkpoint")
+            patiently(partial(storage.delete_tree, where(run, called), "a checkpoint"))
 
 
 def write(uri: str, files: Mapping[str, bytes]) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -31,11 +32,15 @@ MAX_FAILURES = 1000
 """Workers or nodes lost before a run gives up. The board ends one that gets nowhere much sooner."""
 DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
+ROOM_SECONDS = 10.0
+"""So often a silent run looks whether the cluster still has room for it."""
+
+Hear = Callable[[list[Line]], None]
 Workers = tuple[int, int]
 """Fewest and most."""
 
 
-def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear: Callable[[list[Line]], None],
+def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear: Hear,
         beside: Callable[[], None]) -> None:
     """Train to the end. hear: given the workers' lines, in this thread; beside: runs on a thread meanwhile.
 
@@ -45,39 +50,78 @@ def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Board)
     board = actor.options(num_cpus=0, scheduling_strategy=here).remote()
-    trainer = _trainer(recipe, run, workers, {"recipe": recipe.model_dump(mode="json"), "data": data, "run": run,
-                                              "board": board})
+    scaling = _scaling(recipe, workers)
+    trainer = _trainer(run, scaling, {"recipe": recipe.model_dump(mode="json"), "data": data, "run": run,
+                                      "board": board})
     running = [_Thread(trainer.fit), _Thread(beside)]
     with _told_to_end() as told:
-        while any(thread.is_alive() for thread in running):
-            time.sleep(POLL_SECONDS)
-            if running[1].error is not None:
-                raise running[1].error
-            if told:
-                _stop(board, hear, told[0], running[0])
-            _heard(board, hear)
-    _heard(board, hear)
+        try:
+            _listen(board, hear, running, told, _Room(scaling, workers[0], hear))
+        except RayError as error:
+            if told:  # a signal to all processes of a group ends a local Ray too
+                raise _ended(told[0]) from error
+            raise _failure(error) from error
     for thread in running:
         if thread.error is not None:
             raise _failure(thread.error)
 
 
-def _trainer(recipe: Recipe, run: str, workers: Workers, config: dict[str, Any]) -> TorchTrainer:
-    """Every start has a folder of Ray Train's own: a run's checkpoints are not Ray's, but `checkpoints.py`'s."""
-    storage.make_folder(storage.join(run, "ray"), "the run's folder")
-    filesystem, path = storage.pyarrow_filesystem(storage.join(run, "ray"))
+def _listen(board: Any, hear: Hear, running: list[_Thread], told: list[int], room: _Room) -> None:
+    """Until the threads of `running` (the training, and what goes on beside it) have ended."""
+    training, beside = running
+    while training.is_alive() or beside.is_alive():
+        time.sleep(POLL_SECONDS)
+        if beside.error is not None:
+            ray.get(board.ask.remote("stop"))  # the workers may outlive this call
+            raise beside.error
+        if told:
+            _stop(board, hear, told[0], training)
+        if not _heard(board, hear):
+            room.look()
+    _heard(board, hear)
+
+
+def _scaling(recipe: Recipe, workers: Workers) -> ScalingConfig:
     cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
     fewest, most = workers
     number: Any = most if fewest == most else workers
     each = {"CPU": min(float(recipe.threads), max(cpus - 1, 0.5) / most)}  # one is left to read
+    return ScalingConfig(num_workers=number, use_gpu=gpus >= fewest, resources_per_worker=each)
+
+
+def _trainer(run: str, scaling: ScalingConfig, config: dict[str, Any]) -> TorchTrainer:
+    """Every start has a folder of Ray Train's own: a run's checkpoints are not Ray's, but `checkpoints.py`'s."""
+    storage.make_folder(storage.join(run, "ray"), "the run's folder")
+    filesystem, path = storage.pyarrow_filesystem(storage.join(run, "ray"))
     config_of: Any = RunConfig  # typed as Ray Train's older one
     return TorchTrainer(
-        work, train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=number, use_gpu=gpus >= fewest,
-                                     resources_per_worker=each),
+        work, train_loop_config=config, scaling_config=scaling,
         run_config=config_of(name=f"{time.time_ns():x}", storage_path=path, storage_filesystem=filesystem,
                              failure_config=FailureConfig(max_failures=MAX_FAILURES),
-                             worker_runtime_env={"env_vars": {} if gpus >= fewest else ENVIRONMENT}))
+                             worker_runtime_env={"env_vars": {} if scaling.use_gpu else ENVIRONMENT}))
+
+
+class _Room:
+    """Says so, once each time, where a run is silent because its nodes have gone: Ray waits for others without end."""
+
+    def __init__(self, scaling: ScalingConfig, fewest: int, hear: Hear) -> None:
+        each: Any = scaling.resources_per_worker  # typed as any of Ray Tune's samplers
+        self._needed = {kind: fewest * n for kind, n in each.items()} | ({"GPU": fewest} if scaling.use_gpu else {})
+        self._fewest, self._hear = fewest, hear
+        self._next = time.monotonic() + ROOM_SECONDS
+        self._said = False
+
+    def look(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + ROOM_SECONDS
+        there = ray.cluster_resources()
+        short = [f"{there.get(kind, 0):g} of {n:g} {kind}" for kind, n in self._needed.items()
+                 if there.get(kind, 0) < n]
+        if short and not self._said:
+            self._hear([{"notice": f"waits for nodes: {self._fewest} workers need more than the cluster has"
+                                   f" ({', '.join(short)})"}])
+        self._said = bool(short)
 
 
 class _Thread(threading.Thread):
@@ -96,16 +140,17 @@ class _Thread(threading.Thread):
             self.error = error
 
 
-def _heard(board: Any, hear: Callable[[list[Line]], None]) -> None:
-    """Pass the lines on. Raises the fault that one of them met."""
+def _heard(board: Any, hear: Hear) -> bool:
+    """Pass the lines on; whether there were any. Raises the fault that a worker met."""
     taken: Taken = ray.get(board.take.remote())
     if taken.lines:
         hear(taken.lines)
     if taken.fault is not None:
         raise taken.fault
+    return bool(taken.lines)
 
 
-def _stop(board: Any, hear: Callable[[list[Line]], None], number: int, fitting: threading.Thread) -> None:
+def _stop(board: Any, hear: Hear, number: int, fitting: threading.Thread) -> None:
     """Have the run saved and ended. Returns where it has ended by itself meanwhile."""
     ray.get(board.ask.remote("stop"))
     end = time.monotonic() + SAVE_SECONDS
@@ -113,12 +158,17 @@ def _stop(board: Any, hear: Callable[[list[Line]], None], number: int, fitting: 
         while fitting.is_alive():
             _heard(board, hear)
             if time.monotonic() > end:
-                raise Stopped(None)
+                raise _ended(number)
             time.sleep(POLL_SECONDS)
     except Stopped as stopped:
         if number != signal.SIGINT:
             raise
         raise KeyboardInterrupt from stopped
+
+
+def _ended(number: int) -> BaseException:
+    """By a signal that the workers did not answer."""
+    return KeyboardInterrupt() if number == signal.SIGINT else Stopped(None)
 
 
 @contextmanager

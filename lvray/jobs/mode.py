@@ -23,14 +23,15 @@ FILE = "mode.json"
 def mode_of(recipe: Recipe, run: str, place: Place) -> Mode:
     """The run's mode. The first worker measures where the settings say "auto" and none is kept; the others wait."""
     where = storage.join(run, FILE)
-    if place.rank == 0 and not storage.exists(where, FILE):
+    if place.rank == 0 and not patiently(lambda: storage.exists(where, FILE)):
         network, step = recipe.network, recipe.step
         mode = choose(network.kind, lambda: build(network.kind, network.width, network.box, network.pixel_size,
                                                   network.pitch),
                       network.box, -(-recipe.stream.batch // place.world), place.device, precision=step.precision,
                       channels_last=step.channels_last, compile=step.compile)
         kept = {"mode": asdict(mode), "hardware": hardware(place.device)}
-        storage.put_if_absent(where, json.dumps(kept, indent=1, sort_keys=True).encode() + b"\n", FILE)
+        text = json.dumps(kept, indent=1, sort_keys=True).encode() + b"\n"
+        patiently(lambda: storage.put_if_absent(where, text, FILE))
     if place.world > 1:
         torch.distributed.barrier()
     kept = patiently(lambda: read(run))

@@ -33,6 +33,7 @@ from lvray.nets.checkpoint import CHECKSUMS
 from lvray.settings import Recipe
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset, check_sizes, open_dataset, verify_shards
+from lvray.shards.patience import patiently
 
 HISTORY = "history.json"
 Tell = Callable[[Line], None]
@@ -93,8 +94,9 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
         raise LvrayError("the run's last checkpoint is missing or damaged: the same command makes it again")
     history: list[dict[str, Any]] = last.scheduler["history"]
     checkpoints.copy(checkpoints.where(run, last.scheduler["best_at"]), storage.join(run, checkpoints.BEST))
-    write_report(run, recipe, dataset, rows, lines)
-    storage.write_atomic(storage.join(run, HISTORY), json.dumps(history, indent=1).encode() + b"\n", HISTORY)
+    patiently(lambda: write_report(run, recipe, dataset, rows, lines))
+    text = json.dumps(history, indent=1).encode() + b"\n"
+    patiently(lambda: storage.write_atomic(storage.join(run, HISTORY), text, HISTORY))
     return history
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, tee
+from itertools import islice
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -40,6 +40,7 @@ BLOCK_ROWS = 64
 """Windows smaller than this are read several at a time."""
 AHEAD = 3
 """Batches collated, and blocks read by threads, ahead of use."""
+_END: Any = object()
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,15 @@ def scan(dataset: Dataset, selection: NDArray[np.int64], columns: list[str] = ED
 
 def _steps(dataset: Dataset, selection: NDArray[np.int64], stream: Stream, own: range, start: Position, epochs: int,
            reader: Reader) -> Iterator[tuple[Position, list[Arrived]]]:
-    """The rows of each step, encoded. One reader serves all epochs, and is ahead of what is handed on."""
+    """The rows of each step, encoded. The reader goes through the same plan by itself, ahead, from epoch to epoch."""
+    def plan() -> Iterator[tuple[int, list[order.Task]]]:
+        for epoch in range(start[0], epochs):
+            yield epoch, _tasks(dataset, selection, stream, own, epoch, start[1] if epoch == start[0] else 0)
+
     read = _read_by_ray if reader == "ray" else _read_by_threads
-    planned = ((epoch, _tasks(dataset, selection, stream, own, epoch, start[1] if epoch == start[0] else 0))
-               for epoch in range(start[0], epochs))
-    to_read, to_hand_on = tee(planned)
-    parts = (selection[task.rows] for _, tasks in to_read for task in tasks)
+    parts = (selection[task.rows] for _, tasks in plan() for task in tasks)
     arriving = _rows(read(dataset, _blocks(dataset, parts)))
-    for epoch, tasks in to_hand_on:
+    for epoch, tasks in plan():
         arrived = ((task.lane, _exactly(arriving, selection[task.rows])) for task in tasks)
         steps = order.assemble(arrived, own, stream.batch // stream.lanes)
         for step, rows in enumerate(steps, tasks[0].step if tasks else 0):
@@ -144,14 +146,28 @@ def _collate(collate: Collate[T], step: tuple[Position, list[Arrived]]) -> tuple
 
 
 def ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """`map` on threads, in order, at most AHEAD items ahead of use."""
+    """`map` on threads, in order, at most AHEAD items ahead of use. A thread of its own draws the items: one that is
+    late holds up nothing that is ready."""
+    rest = iter(items)
+
+    def done(drawn: Future[S]) -> T:
+        item = drawn.result()
+        return cast(T, _END) if item is _END else work(item)
+
+    drawing = ThreadPoolExecutor(1, "draw")
     waiting: deque[Future[T]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    try:
+        while True:
+            while len(waiting) <= AHEAD:
+                waiting.append(pool.submit(done, drawing.submit(next, rest, _END)))
+            made = waiting.popleft().result()
+            if made is _END:
+                return
+            yield made
+    finally:
+        drawing.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
 
 
 def _read_by_threads(dataset: Dataset, blocks: Iterator[pa.Table],

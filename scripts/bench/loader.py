@@ -49,7 +49,7 @@ def bench(work: Path, rows: int, rounds: int, sides: Sequence[Side] = (*OWN, *RI
     with weed(work / "weed", BUCKET):
         pythons, peaks = _ready(sides, rows, work, failed)
         running = [side for side in sides if side.name in peaks]
-        turns = take_turns(running, pythons, rows, rounds, work)
+        turns = take_turns(running, pythons, rows, rounds, work, failed)
     versions = {side.packages[0]: version_of(side, pythons[side.name]) for side in running if side.packages}
     versions |= {name: version(name) for name in ("ray", "torch", "pyarrow", "h5py")}
     print(f"{rows} rows, {rounds} rounds, batches of {BATCH}; {', '.join(map(' '.join, versions.items()))}\n")
@@ -80,8 +80,10 @@ def _ready(sides: Sequence[Side], rows: int, work: Path,
     return pythons, peaks
 
 
-def take_turns(sides: Sequence[Side], pythons: dict[str, str], rows: int, rounds: int, work: Path) -> Turns:
-    """Every side in every case, `rounds` times; each round begins with another side."""
+def take_turns(sides: Sequence[Side], pythons: dict[str, str], rows: int, rounds: int, work: Path,
+               failed: dict[str, str]) -> Turns:
+    """Every side in every case, `rounds` times; each round begins with another side. failed: gains those that did not
+    end one, which are left out."""
     turns: Turns = {case: defaultdict(list) for case in CASES}
     for number in range(rounds):
         turn = number % len(sides)
@@ -89,11 +91,19 @@ def take_turns(sides: Sequence[Side], pythons: dict[str, str], rows: int, rounds
             say(f"round {number + 1} of {rounds}, {case}")
             turns[case][NO_LOADER].append(_no_loader(rows, step))
             for side in (*sides[turn:], *sides[:turn]):
-                turns[case][side.name].append(_turn(side, pythons[side.name], rows, work, step))
-                if side.keeps:
-                    warm = read(side, pythons[side.name], _uri(side, rows), rows, work / "cache", step=step)
-                    turns[case][f"{side.name}, warm"].append(warm)
-    return turns
+                if side.name in failed:
+                    continue
+                python = pythons[side.name]
+                try:
+                    turns[case][side.name].append(_turn(side, python, rows, work, step))
+                    say(f"  {side.name}: {turns[case][side.name][-1]['rate']:.0f}/s")
+                    if side.keeps:
+                        warm = read(side, python, _uri(side, rows), rows, work / "cache", step=step)
+                        turns[case][f"{side.name}, warm"].append(warm)
+                except Failed as error:
+                    failed[side.name] = str(error)
+    out = {*failed, *(f"{name}, warm" for name in failed)}
+    return {case: {name: taken for name, taken in turns[case].items() if name not in out} for case in turns}
 
 
 def _turn(side: Side, python: str, rows: int, work: Path, step: float, watched: bool = False) -> dict[str, Any]:

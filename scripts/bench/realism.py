@@ -14,6 +14,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -127,6 +128,17 @@ def by_heart(all_frames: list[Frame]) -> dict[str, list[float]]:
     return out
 
 
+def compared(real: list[Frame], phantom: list[Frame]) -> dict[str, Any]:
+    """{"median_low_high": {quantity: {"real": [median, lowest, highest], "phantom": ...}}, and the two verdicts}"""
+    both = {"real": by_heart(real), "phantom": by_heart(phantom)}
+    found = {name: {kind: [round(float(v), 3) for v in np.percentile(values[name], [50, 0, 100])]
+                    for kind, values in both.items()} for name in QUANTITIES}
+    inside = {name: r["real"][1] <= r["phantom"][0] <= r["real"][2] for name, r in found.items()}
+    otsu = found["otsu_dice"]
+    return {"median_low_high": found, "medians_inside": inside,
+            "otsu_no_better_on_phantoms": otsu["phantom"][0] <= otsu["real"][0]}
+
+
 def sheet(real: list[Frame], phantom: list[Frame], out: Path, hearts: int = 6) -> None:
     """Base, middle and apex of the first hearts of each kind, all at the same scale, with outlines on the middle."""
     figure, axes = plt.subplots(hearts, 6, figsize=(12, 2 * hearts), layout="compressed")
@@ -166,18 +178,12 @@ def main() -> int:
     matplotlib.use("Agg")
     real, phantom = real_frames(), phantom_frames(args.hearts, args.seed)
     sheet(real, phantom, args.out)
-    both = {"real": by_heart(real), "phantom": by_heart(phantom)}
+    found = compared(real, phantom)
     print(f"{'median (lowest to highest)':<28}{'real':>24}{'phantom':>24}")
-    result: dict[str, dict[str, list[float]]] = {}
     for name, words in QUANTITIES.items():
-        result[name] = {kind: [round(float(v), 3) for v in np.percentile(values[name], [50, 0, 100])]
-                        for kind, values in both.items()}
-        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*figures) for figures in result[name].values()]
+        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*figures) for figures in found["median_low_high"][name].values()]
         print(f"{words:<28}{cells[0]:>24}{cells[1]:>24}")
-    inside = {name: r["real"][1] <= r["phantom"][0] <= r["real"][2] for name, r in result.items()}
-    otsu = result["otsu_dice"]
-    verdict = {"medians_inside": inside, "otsu_no_better_on_phantoms": otsu["phantom"][0] <= otsu["real"][0]}
-    print(json.dumps({"median_low_high": result, "hearts": args.hearts, "seed": args.seed, **verdict}))
+    print(json.dumps({**found, "hearts": args.hearts, "seed": args.seed}))
     return 0
 
 

@@ -126,13 +126,32 @@ def test_every_side_in_every_case_each_round_and_each_goes_first(tmp_path: Path,
     monkeypatch.setattr(loader, "read", answer)
     monkeypatch.setattr(loader, "_no_loader", lambda rows, step: {"rate": 200.0, "cpu_ms": 0.0, "first": 0.0})
     running = [Side("a", "a", "a"), Side("b", "b", "b", keeps=True)]
-    turns = loader.take_turns(running, {"a": "", "b": ""}, 16, 2, tmp_path)
+    turns = loader.take_turns(running, {"a": "", "b": ""}, 16, 2, tmp_path, {})
     cold, warm = False, True
     first, second = [("a", cold), ("b", cold), ("b", warm)], [("b", cold), ("b", warm), ("a", cold)]
     assert asked == [(name, step, kept) for order in (first, second) for step in (0.0, loader.STEP)
                      for name, kept in order]
     assert {name: len(taken) for name, taken in turns["alone"].items()} == dict.fromkeys(
         ("no loader", "a", "b", "b, warm"), 2)
+
+
+def test_a_side_that_fails_in_some_round_is_out_and_the_others_go_on(tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(side: Side, *rest: object, **how: Any) -> dict[str, Any]:
+        asked.append(side.name)
+        if asked.count("b") == 2 and side.name == "b":
+            raise Failed("b has enough")
+        return {"rate": 100.0}
+
+    monkeypatch.setattr(loader, "read", answer)
+    monkeypatch.setattr(loader, "_no_loader", lambda rows, step: {"rate": 200.0})
+    failed: dict[str, str] = {}
+    turns = loader.take_turns([Side("a", "a", "a"), Side("b", "b", "b")], {"a": "", "b": ""}, 16, 2, tmp_path, failed)
+    assert failed == {"b": "b has enough"}
+    assert asked == [*"abab", *"aa"]
+    assert {name: len(taken) for name, taken in turns["beside a step"].items()} == {"no loader": 2, "a": 2}
 
 
 @pytest.fixture
@@ -159,8 +178,6 @@ import json
 from pathlib import Path
 from scripts.bench import loader
 from scripts.bench.rivals.sides import OWN, RIVALS, Side
-
-pytestmark = pytest.mark.slow  # the side on Ray waits for a store that the shared cluster does not see: to be mended
 chosen = [*OWN, *(s for s in RIVALS if s.module in ("parquet", "hd5")), Side("absent", "absent", "absent")]
 print(json.dumps(loader.bench(Path({str(tmp_path)!r}), 48, 1, chosen)))
 """

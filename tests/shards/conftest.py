@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lvray.settings import Splits, Tensorize
-from lvray.shards import identity, manifest, parts, writer
+from lvray.shards import identity, manifest, parts, storage, writer
 from lvray.shards.dataset import Dataset, open_dataset, rejects
 from lvray.shards.schema import Reject, Row, to_arrow
 from lvray.shards.splits import split_of
@@ -60,7 +59,7 @@ def write_to(uri: str, outcomes: Sequence[Row | Reject], settings: Tensorize = S
     studies = len(outcomes) + (standing.manifest.studies if standing else 0)
     made = writer.write(uri, work, notes, refused, studies=studies, key=identity.fingerprint(KEY), settings=settings,
                         standing=standing)
-    shutil.rmtree(f"{uri}/{parts.FOLDER}")
+    storage.delete_tree(f"{uri}/{parts.FOLDER}", "what was staged")
     assert manifest.publish(uri, made)
     return open_dataset(uri)
 

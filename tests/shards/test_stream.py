@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,10 @@ Batch = tuple[tuple[int, int], list[int]]
 def numbers(rows: list[Row], epoch: int, at: list[int]) -> list[int]:
     """A collate: what the pixels say, the rows' numbers, and the epoch."""
     return [*(int(row.image[0, 0, 0]) for row in rows), *at, epoch]
+
+
+def only(rows: list[Row], epoch: int, at: list[int]) -> list[int]:
+    return at
 
 
 def read(dataset: Dataset, **options: Any) -> list[Batch]:
@@ -73,11 +79,20 @@ def test_chained_and_single_epochs_agree(dataset: Dataset, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_workers_share_the_batch_of_one(dataset: Dataset, world: int) -> None:
-    def only(rows: list[Row], epoch: int, at: list[int]) -> list[int]:
-        return at
     parts = [read(dataset, rank=rank, world=world, start=(0, 1), collate=only) for rank in range(world)]
     joined = [(step[0][0], [n for _, rows in step for n in rows]) for step in zip(*parts, strict=True)]
     assert joined == read(dataset, start=(0, 1), collate=only)
+
+
+@pytest.mark.parametrize("reader", ["ray", "threads"])
+def test_a_world_that_changes_within_and_across_epochs(ray_cluster: None, dataset: Dataset, reader: str) -> None:
+    """1 worker, then 2 from the middle of an epoch over its end, then 1 again: the batches of one alone."""
+    want = read(dataset, collate=only)
+    first, second = 5, len(want) // 2 + 2
+    two = [read(dataset, start=want[first][0], rank=rank, world=2, reader=reader, collate=only) for rank in (0, 1)]
+    joined = [(mine[0], mine[1] + other[1]) for mine, other in zip(*two, strict=True)]
+    rest = read(dataset, start=want[second][0], reader=reader, collate=only)
+    assert want[:first] + joined[:second - first] + rest == want
 
 
 @pytest.mark.parametrize("start", [(0, 0), (0, 5), (2, 3)])
@@ -159,6 +174,20 @@ def test_fewer_rows_than_planned_are_never_passed_on(dataset: Dataset, monkeypat
     monkeypatch.setattr(stream, "_read_by_threads", lossy)
     with pytest.raises(LvrayError, match="not the"):
         read(dataset)
+
+
+def test_a_late_item_holds_up_nothing_that_is_ready() -> None:
+    late = Event()
+
+    def items() -> Iterator[int]:
+        yield from range(2)
+        assert late.wait(60)
+        yield 2
+    with ThreadPoolExecutor(1) as pool:
+        made = stream.ahead(pool, str, items())
+        assert [next(made), next(made)] == ["0", "1"]
+        late.set()
+        assert list(made) == ["2"]
 
 
 def test_a_failing_collate_is_passed_on(dataset: Dataset) -> None:

@@ -52,7 +52,9 @@ def write(place: Place) -> None:
 @contextmanager
 def session(place: Place) -> Iterator[Callable[[], Iterator[Pair]]]:
     os.environ["S3_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
-    yield partial(_batches, place, _streaming())
+    streaming = _streaming()
+    streaming.base.util.clean_stale_shared_memory()  # as its handbook has it: of runs that were killed
+    yield partial(_batches, place, streaming)
 
 
 def _batches(place: Place, streaming: Any) -> Iterator[Pair]:
