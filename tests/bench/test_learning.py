@@ -28,6 +28,6 @@ def test_agreement_beside_the_mean_of_the_training() -> None:
     ({"mae": 11.0, "mae_of_mean": 30.0}, "regressor gains by the pixel size"),
 ])
 def test_each_bound_is_judged(change: dict[str, Any], lost: str | None) -> None:
-    good = {"r": 0.96, "mae": 8.0, "mae_of_mean": 18.0, "style dice": [0.92, 0.81]} | change
-    found = {"segmenter": good, "regressor": good, "regressor, no pixel size": {"mae": 10.0}}
+    good: dict[str, Any] = {"r": 0.96, "mae": 8.0, "mae_of_mean": 18.0, "style dice": [0.92, 0.81]} | change
+    found: dict[str, dict[str, Any]] = {"segmenter": good, "regressor": good, "regressor, no pixel size": {"mae": 10.0}}
     assert [name for name, held in learning.holds(found).items() if not held] == ([lost] if lost else [])
