@@ -3,7 +3,8 @@ memory whose rows lie in a few real shards.
 
     python -m scripts.bench.memory [--rows 240] [--epochs 5] [--reader threads|ray]
 
-The worker runs the training loop's stream and preparation; the steps are left out, since they would only slow it.
+The worker runs the training loop's stream and preparation, in the environment that a worker on a CPU has; the steps
+are left out, since they would only slow it.
 Prints a table and, last, one JSON object: for each data set the greatest resident memory of each epoch, in MB, the
 growth from the second epoch to the last, and the seconds to the first batch.
 """
@@ -15,6 +16,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ import numpy as np
 from lvray import recipes
 from lvray.jobs.cluster import cluster
 from lvray.jobs.prepare import prepare
+from lvray.nets.step import ENVIRONMENT
 from lvray.settings import Recipe, Splits, Tensorize
 from lvray.shards.dataset import Dataset, select
 from lvray.shards.stream import Reader, batches
@@ -47,6 +50,9 @@ def main() -> None:
     asked.add_argument("--epochs", type=int, default=5)
     asked.add_argument("--reader", choices=("threads", "ray"), default="threads")
     options = asked.parse_args()
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):  # as jobs/fit.py starts a worker
+        os.execve(sys.executable, [sys.executable, "-m", "scripts.bench.memory", *sys.argv[1:]],
+                  {**os.environ, **ENVIRONMENT})
     with tempfile.TemporaryDirectory() as folder, cluster() if options.reader == "ray" else contextlib.nullcontext():
         small = made(folder, options.rows)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -24,7 +24,8 @@ from scripts.bench.rounds import spread
 
 WORLDS = (1, 2)
 ROWS = 48
-RECIPE = recipes.override(recipes.smoke_seg(), ["epochs=3", "validate_epochs=1", "patience=null", "network.width=16"])
+RECIPE = recipes.override(recipes.smoke_seg(), ["epochs=3", "validate_epochs=1", "patience=null", "network.width=16",
+                                                   "network.box=12,64,64"])
 
 
 def main() -> None:
