@@ -137,23 +137,22 @@ def check_workers(recipe: Recipe, most: int) -> None:
                        " learning rate")
 
 
-def without_effect(recipe: Recipe, assignments: Sequence[str], *, workers: int = 1, validation_rows: int | None = None,
-                   group_rows: int | None = None) -> list[str]:
+def without_effect(recipe: Recipe, assignments: Sequence[str], *, workers: int = 1,
+                   validation_rows: int | None = None) -> list[str]:
     """A line for each setting set by hand that changes nothing in a run of the recipe that they made; and for a pitch
     that pixel_size, set by hand, has shut out.
 
-    workers: the fewest that run; validation_rows: those that the recipe can use; group_rows: rows of a row group of
-    the shards. None: not known, and what depends on it is not judged.
+    workers: the fewest that run; validation_rows: those that the recipe can use; None: not known, and what depends on
+    it is not judged.
     """
     names = [assignment.partition("=")[0] for assignment in assignments]
     judged = dict.fromkeys([*names, *(["network.pitch"] if "network.pixel_size" in names else [])])
-    idle = dict(_idle(recipe, workers, validation_rows, group_rows))
+    idle = dict(_idle(recipe, workers, validation_rows))
     return ([f"{name} is set more than once: the last value counts" for name in judged if names.count(name) > 1]
             + [f"{name} has no effect: {idle[name]}" for name in judged if name in idle])
 
 
-def _idle(recipe: Recipe, workers: int, validation_rows: int | None,
-          group_rows: int | None) -> Iterator[tuple[str, str]]:
+def _idle(recipe: Recipe, workers: int, validation_rows: int | None) -> Iterator[tuple[str, str]]:
     """Settings that change nothing, each with why; only some of those on whose value that depends are looked at."""
     network, optimiser, stream, every = recipe.network, recipe.optimiser, recipe.stream, recipe.validate_epochs
     if network.kind == "seg":
@@ -175,8 +174,6 @@ def _idle(recipe: Recipe, workers: int, validation_rows: int | None,
     share = math.ceil(stream.lanes / workers) * (stream.batch // stream.lanes)
     if recipe.step.accumulate > share:
         yield "step.accumulate", f"beyond {share}, the rows of a batch that a worker has"
-    if group_rows is not None and stream.window < group_rows:
-        yield "stream.window", f"the shards' row groups are of {group_rows} rows, and no window is smaller"
 
 
 def _valid(kind: type[T], plain: Any) -> T:

@@ -337,13 +337,12 @@ def test_train_resumes_and_tracks_when_asked(lvray: Lvray, job: Mock) -> None:
 
 
 def test_train_warns_of_settings_without_effect_and_goes_on(lvray: Lvray, job: Mock, shards: str) -> None:
-    sets = ["epochs=1", "target.mean_g=80", "optimiser.plateau=2", "stream.window=2", "step.accumulate=3"]
+    sets = ["epochs=1", "target.mean_g=80", "optimiser.plateau=2", "step.accumulate=3"]
     said = lvray("train", "smoke_seg", "--data", shards, "--run", "r", "--workers", "2..4", "--json",
                  *(f"--set={assignment}" for assignment in sets))
     assert said.code == 0
     assert [line.partition(" has no effect: ")[0] for line in said.err.splitlines()] == [
-        f"lvray: warning: --set {name}" for name in ("target.mean_g", "optimiser.plateau", "stream.window",
-                                                     "step.accumulate")]
+        f"lvray: warning: --set {name}" for name in ("target.mean_g", "optimiser.plateau", "step.accumulate")]
     assert len(said.objects()) == 1
     assert job.call_args.args[0].epochs == 1
     two_rows = lvray("train", "smoke_seg", "--data", shards, "--run", "r", "--workers", "2..4",

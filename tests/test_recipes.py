@@ -173,8 +173,6 @@ def test_more_workers_than_lanes() -> None:
     (["step.accumulate=4"], {"workers": 1}, {}),
     (["step.accumulate=4"], {"workers": 3}, {"step.accumulate": "beyond 2, the rows"}),
     (["step.accumulate=2"], {"workers": 3}, {}),
-    (["stream.window=8"], {"group_rows": 16}, {"stream.window": "row groups are of 16 rows"}),
-    (["stream.window=16"], {"group_rows": 16}, {}),
     (["epochs=3", "epochs=5"], {}, {"epochs": "the last value counts"}),
 ])
 def test_settings_by_hand_without_an_effect(sets: list[str], facts: dict[str, int], idle: dict[str, str]) -> None:

@@ -38,12 +38,13 @@ def _text(found: dict[str, Any]) -> str:
 
 
 def _run_text(found: dict[str, Any]) -> str:
-    best, resumes = found["best"], found["resumes"]
+    best, resumes = found["best"] or {}, found["resumes"]
     notes = dict.fromkeys(found["damaged"], "  damaged, passed over") | {resumes: "  the run goes on from here"}
     listed = [f"{at['name']}  {_position(at)}{notes.get(at['name'], '')}" for at in found["checkpoints"]]
     return "\n".join([
         f"{found['recipe']}: data {found['data']}, lvray {found['version']}", *(listed or ["no checkpoint yet"]),
-        f"best: {_position(best)}  {_metrics(best)}" if best else "no best checkpoint published yet"])
+        f"best: {best['damaged']}" if "damaged" in best else f"best: {_position(best)}  {_metrics(best)}" if best
+        else "no best checkpoint published yet"])
 
 
 def _position(at: dict[str, Any]) -> str:

@@ -41,8 +41,10 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
     settings = all_recipes.override(all_recipes.named(recipe), sets or [])
     all_recipes.check_workers(settings, most)
     from lvray.jobs.cluster import cluster
+    from lvray.jobs.train import check
     from lvray.jobs.train import train as job
 
+    check(settings, data, run, resume)  # before Ray starts, which takes a while
     _warn(settings, sets or [], data, least)
     with cluster(), console.training(settings.name) as tell:
         made = job(settings, data, run, workers=(least, most), resume=resume, track=tuple(track or ()), tell=tell)
@@ -69,9 +71,8 @@ def _warn(recipe: Recipe, sets: Sequence[str], data: str, workers: int) -> None:
     from lvray.shards.dataset import open_dataset
 
     dataset = open_dataset(data)
-    for line in all_recipes.without_effect(recipe, sets, workers=workers,
-                                           validation_rows=len(selected(dataset, recipe).validation),
-                                           group_rows=dataset.manifest.settings.group_rows):
+    validation_rows = len(selected(dataset, recipe).validation)
+    for line in all_recipes.without_effect(recipe, sets, workers=workers, validation_rows=validation_rows):
         console.say(f"lvray: warning: --set {line}")
 
 

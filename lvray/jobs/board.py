@@ -30,6 +30,7 @@ class Board:
         self.fault: LvrayError | None = None
         self.furthest = (0, 0)
         self.starts = 0
+        self.lost = ""
         self.order: Order = "go"
 
     def tell(self, lines: list[Line]) -> None:
@@ -40,6 +41,10 @@ class Board:
         self.fault = self.fault or fault
         self.order = "stop"
 
+    def lose(self, error: str) -> None:
+        """A worker has ended by an error that may have come of another's loss."""
+        self.lost = error
+
     def failed(self) -> bool:
         return self.fault is not None
 
@@ -49,8 +54,9 @@ class Board:
         if self.starts > STARTS:
             epoch, step = self.furthest
             self.fail(LvrayError(f"the workers were lost {STARTS} times in a row after epoch {epoch + 1}, step {step},"
-                                 " before another checkpoint stood: look for what ends them (memory?), or lower"
-                                 " saving.seconds, then run the same command again"))
+                                 " before another checkpoint stood: look for what ends them"
+                                 f" ({self.lost or 'memory?'}), or lower saving.seconds, then run the same command"
+                                 " again"))
 
     def begin(self, position: tuple[int, int]) -> None:
         """From where on it trains."""

@@ -1,7 +1,8 @@
 """The checkpoints of a run: `<run>/checkpoints/EEEEE-SSSSSS/`, named by the position (epoch, step), both from 0, that
-training goes on from.
+training goes on from; of one whose validation is owed, by the end of the epoch before.
 
-Its checksums.json is written last: a folder without one is unfinished, and nobody reads it.
+Its checksums.json is written last and removed first: a folder without one is unfinished, and nobody reads it. A name
+stands for one state of the run, so none that is finished is written anew.
 """
 
 from __future__ import annotations
@@ -55,15 +56,16 @@ def read(uri: str) -> Checkpoint:
     return from_files(lambda file: patiently(partial(storage.read_bytes, storage.join(uri, file), "the checkpoint")))
 
 
-def latest(run: str, notice: Callable[[str], None]) -> Checkpoint | None:
-    """The last checkpoint of a run that is whole, None where there is none yet. notice: told of each damaged one.
+def latest(run: str, notice: Callable[[str], None]) -> tuple[str, Checkpoint] | None:
+    """Name of the last checkpoint of a run that is whole, and what it holds; None where there is none yet. notice: told
+    of each damaged one.
 
     CheckpointError: there are some, and none is whole.
     """
     standing = names(run)
     for called in reversed(standing):
         try:
-            return read(where(run, called))
+            return called, read(where(run, called))
         except CheckpointError as error:
             notice(f"checkpoint {called} cannot be used, and is passed over: {error}")
     if standing:
@@ -75,12 +77,18 @@ def sweep(run: str, last: str | None) -> None:
     """Remove what a run that goes on from its checkpoint `last` will not use: later ones, and unfinished ones."""
     for called in _folders(run):
         if last is None or called > last or not _finished(where(run, called)):
-            patiently(partial(storage.delete_tree, where(run, called), "a checkpoint"))
+            _remove(where(run, called))
+
+
+def _remove(uri: str) -> None:
+    """Half of it left is an unfinished one, not a damaged one."""
+    patiently(partial(storage.delete, storage.join(uri, CHECKSUMS), "a checkpoint"))
+    patiently(partial(storage.delete_tree, uri, "a checkpoint"))
 
 
 def write(uri: str, files: Mapping[str, bytes]) -> None:
     """Write, or write anew, the files of a checkpoint (`to_files`) at a URI. EnvironmentFault."""
-    patiently(partial(storage.delete_tree, uri, "the checkpoint"))
+    _remove(uri)
     for file in sorted(files, key=lambda file: file == CHECKSUMS):
         patiently(partial(storage.write_atomic, storage.join(uri, file), files[file], "the checkpoint"))
 
@@ -94,7 +102,7 @@ def retain(run: str, keep: int, best: str | None) -> None:
     """Remove all but the latest `keep` checkpoints and the best one."""
     for called in names(run)[:-keep]:
         if called != best:
-            patiently(partial(storage.delete_tree, where(run, called), "a checkpoint"))
+            _remove(where(run, called))
 
 
 class Saver:
@@ -109,10 +117,10 @@ class Saver:
     def busy(self) -> bool:
         return self._pending is not None and not self._pending.done()
 
-    def start(self, checkpoint: Checkpoint, best: str | None) -> None:
+    def start(self, called: str, checkpoint: Checkpoint, best: str | None) -> None:
         """Begin to write, after the one before it is written."""
         self.wait()
-        self._pending = self._pool.submit(self._save, checkpoint, best)
+        self._pending = self._pool.submit(self._save, called, checkpoint, best)
 
     def check(self) -> None:
         """Raises the fault of a writing that has ended in one."""
@@ -125,6 +133,6 @@ class Saver:
             self._pending.result()
             self._pending = None
 
-    def _save(self, checkpoint: Checkpoint, best: str | None) -> None:
-        write(where(self.run, name(checkpoint.epoch, checkpoint.step)), to_files(checkpoint))
+    def _save(self, called: str, checkpoint: Checkpoint, best: str | None) -> None:
+        write(where(self.run, called), to_files(checkpoint))
         retain(self.run, self.keep, best)

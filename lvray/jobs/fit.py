@@ -18,7 +18,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lvray.errors import EnvironmentFault, LvrayError, Stopped
+from lvray.errors import EnvironmentFault, LvrayError, Stopped, UseError
 from lvray.jobs.board import Board, Line, Taken
 from lvray.jobs.worker import work
 from lvray.nets.step import ENVIRONMENT
@@ -82,11 +82,16 @@ def _listen(board: Any, hear: Hear, running: list[_Thread], told: list[int], roo
 
 
 def _scaling(recipe: Recipe, workers: Workers) -> ScalingConfig:
+    """A GPU a worker where there are any. UseError: fewer than workers."""
     cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
     fewest, most = workers
+    if 0 < gpus < fewest:
+        raise UseError(f"{fewest} workers on {gpus:g} GPUs: --workers {gpus:.0f}, or hide the GPUs"
+                       " (CUDA_VISIBLE_DEVICES=) to train on CPUs")
     number: Any = most if fewest == most else workers
-    each = {"CPU": min(float(recipe.threads), max(cpus - 1, 0.5) / most)}  # one is left to read
-    return ScalingConfig(num_workers=number, use_gpu=gpus >= fewest, resources_per_worker=each)
+    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    each = min(float(recipe.threads), largest, max(cpus - 1, 0.5) / most)  # one is left to read
+    return ScalingConfig(num_workers=number, use_gpu=gpus > 0, resources_per_worker={"CPU": each})
 
 
 def _trainer(run: str, scaling: ScalingConfig, config: dict[str, Any]) -> TorchTrainer:

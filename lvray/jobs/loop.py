@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lvray.errors import LvrayError
 from lvray.jobs import checkpoints, nonfinite, prepare, state
 from lvray.jobs.board import Line
 from lvray.jobs.job import Job
@@ -43,34 +44,43 @@ class Pace:
 
 
 class Desk:
-    """The first worker's side work: lines told, checkpoints written, orders carried out."""
+    """The first worker's side work: lines told, checkpoints written, orders carried out. saved: name of the checkpoint
+    that the run goes on from."""
 
-    def __init__(self, job: Job, at: State) -> None:
-        self._job, self._at = job, at
+    def __init__(self, job: Job, at: State, saved: str | None) -> None:
+        self._job, self._at, self._saved = job, at, saved
         self._saver = checkpoints.Saver(job.where, job.recipe.saving.keep)
         self._lines: list[Line] = [{"begins": at.position, "world": job.place.world,
                                     "epochs": job.recipe.epochs, "steps": job.steps}]
         self._stored = time.monotonic()
-        self._tell()
+        self.tell()
 
     def note(self, line: Line, pace: Pace) -> None:
         self._saver.check()
         self._lines.append(line)
         if time.monotonic() - self._told >= TELL_SECONDS:
             self._lines.append({"pace": pace.facts()})
-            self._tell()
+            self.tell()
+
+    def tell(self) -> None:
+        """All that has been noted so far."""
+        self._job.link.tell(self._lines)
+        self._lines, self._told = [], time.monotonic()
 
     def save_if_due(self) -> None:
         if time.monotonic() - self._stored >= self._job.recipe.saving.seconds and not self._saver.busy:
             self.save()
 
     def save(self) -> None:
-        """Begin a checkpoint of the run as it stands, once all that led there is told."""
-        self._tell()
-        job = self._job
-        made = state.snapshot(job.recipe, job.mode, self._at, job.dataset.checksum, job.trained_on, job.place.world)
-        self._saver.start(made, self._at.progress.best_at)
+        """Begin a checkpoint of the run as it stands, once all that led there is told; unless it has one."""
+        self.tell()
+        job, called = self._job, _name(self._job, self._at)
         self._stored = time.monotonic()
+        if called == self._saved:
+            return
+        self._saved = called
+        made = state.snapshot(job.recipe, job.mode, self._at, job.dataset.checksum, job.trained_on, job.place.world)
+        self._saver.start(called, made, self._at.progress.best_at)
 
     def stopped(self) -> bool:
         """Do as is asked of the first worker: save, and say whether to end."""
@@ -84,11 +94,7 @@ class Desk:
     def close(self) -> None:
         """All is written and told."""
         self._saver.wait()
-        self._tell()
-
-    def _tell(self) -> None:
-        self._job.link.tell(self._lines)
-        self._lines, self._told = [], time.monotonic()
+        self.tell()
 
 
 def run(job: Job) -> None:
@@ -96,8 +102,18 @@ def run(job: Job) -> None:
 
     LvrayError: a loss or a gradient that is not finite. Else as `batches` and storage.
     """
-    at = state.begin(job.recipe, job.mode, _resumed(job), job.dataset, job.place.device)
-    desk = Desk(job, at) if job.place.rank == 0 else None
+    called, saved = _resumed(job)
+    at = state.begin(job.recipe, job.mode, saved, job.dataset, job.place.device)
+    desk = Desk(job, at, called) if job.place.rank == 0 else None
+    try:
+        _train(job, at, desk)
+    except LvrayError:
+        if desk is not None:
+            desk.tell()
+        raise
+
+
+def _train(job: Job, at: State, desk: Desk | None) -> None:
     pace = Pace()
     if _validation_due(job.recipe, at) and not _validate(job, at, desk, pace):
         return
@@ -116,20 +132,27 @@ def run(job: Job) -> None:
         desk.close()
 
 
-def _resumed(job: Job) -> Checkpoint | None:
-    """The run's last checkpoint: the first worker's choice, so that all begin from the same."""
+def _name(job: Job, at: State) -> str:
+    """Of a checkpoint of the run as it stands."""
+    epoch, step = at.position
+    return checkpoints.name(*((epoch - 1, job.steps) if _validation_due(job.recipe, at) else (epoch, step)))
+
+
+def _resumed(job: Job) -> tuple[str | None, Checkpoint | None]:
+    """The run's last checkpoint and its name: the first worker's choice, so that all begin from the same."""
     place = job.place
     called: list[str | None] = [None]
     saved = None
     if place.rank == 0:
-        saved = checkpoints.latest(job.where, lambda text: job.link.tell([{"notice": text}]))
-        called = [checkpoints.name(saved.epoch, saved.step) if saved else None]
+        found = checkpoints.latest(job.where, lambda text: job.link.tell([{"notice": text}]))
+        if found:
+            called[0], saved = found
         checkpoints.sweep(job.where, called[0])
     if place.world > 1:
         torch.distributed.broadcast_object_list(called, src=0)
     if place.rank != 0 and called[0] is not None:
         saved = checkpoints.read(checkpoints.where(job.where, called[0]))
-    return saved
+    return called[0], saved
 
 
 def _batches(job: Job, at: State) -> Iterator[tuple[Position, Batch]]:
@@ -170,7 +193,7 @@ def _step(job: Job, at: State, position: Position, batch: Batch) -> Line:
     done = train_step(recipe.network.kind, at.model, at.optimiser, batch, job.mode, batch_rows=recipe.stream.batch,
                       clip=recipe.optimiser.clip, accumulate=recipe.step.accumulate)
     if not done.finite:
-        raise nonfinite.kept(job, at)
+        raise nonfinite.step(job, at)
     at.progress.loss_sum += done.loss
     at.position = (epoch, step + 1) if step + 1 < job.steps else (epoch + 1, 0)
     return {"epoch": epoch + 1, "step": step + 1, "loss": done.loss, "norm": done.norm}
@@ -190,7 +213,7 @@ def _validate(job: Job, at: State, desk: Desk | None, pace: Pace) -> bool:
     entry = {"epoch": epoch, "loss": at.progress.loss_sum / job.steps, "lr": at.optimiser.param_groups[0]["lr"],
              "world": job.place.world}
     if len(job.rows.validation):
-        loss = validation_loss(job, at.model, stopped=desk.stopped if desk is not None else lambda: False)
+        loss = validation_loss(job, at, stopped=desk.stopped if desk is not None else lambda: False)
         if loss is None:
             return False
         entry["validation_loss"] = loss

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lvray.errors import LvrayError
 from lvray.jobs import checkpoints, state
@@ -14,23 +17,37 @@ from lvray.nets.checkpoint import to_files
 from lvray.shards import order, storage
 
 FOLDER = "nonfinite"
-"""In a run: the checkpoint before that step, and rows.json."""
+"""In a run: the checkpoint before that step, or at that validation, and rows.json."""
+ADVICE = "look at those studies; a run with a lower optimiser.lr, or with optimiser.clip, is another --run"
 
 
-def kept(job: Job, at: State) -> LvrayError:
-    """Writes the folder, where this is the first worker. -> the error to raise."""
-    epoch, step = at.position
+def step(job: Job, at: State) -> LvrayError:
+    """Keep the step that `at` stands before. -> the error to raise"""
+    epoch, number = at.position
+    _keep(job, at, {"epoch": epoch + 1, "step": number + 1, "studies": _studies(job, epoch, number)})
+    return LvrayError(f"the loss or its gradient is not finite at epoch {epoch + 1}, step {number + 1}, and the weights"
+                      f" were left as they were: {FOLDER}/ in the run holds them and the step's rows; {ADVICE}")
+
+
+def validation(job: Job, at: State, rows: NDArray[np.int64]) -> LvrayError:
+    """Keep the validation rows whose loss is not finite. -> the error to raise"""
+    epoch = at.position[0]
+    studies = [job.dataset.index["study"][int(number)].as_py() for number in rows]
+    _keep(job, at, {"epoch": epoch, "studies": studies})
+    return LvrayError(f"the validation loss of {len(rows)} studies is not finite after epoch {epoch}: {FOLDER}/ in the"
+                      f" run holds the weights and those studies' hashes; {ADVICE}")
+
+
+def _keep(job: Job, at: State, told: dict[str, Any]) -> None:
+    """Write the folder, where this is the first worker; the others wait, since the error of any ends all."""
     if job.place.rank == 0:
         where = storage.join(job.where, FOLDER)
         made = state.snapshot(job.recipe, job.mode, at, job.dataset.checksum, job.trained_on, job.place.world)
         checkpoints.write(where, to_files(made))
-        told = json.dumps({"epoch": epoch + 1, "step": step + 1, "studies": _studies(job, epoch, step)}, indent=1)
-        storage.write_atomic(storage.join(where, "rows.json"), told.encode() + b"\n", "the rows of the step")
+        text = json.dumps(told, indent=1).encode() + b"\n"
+        storage.write_atomic(storage.join(where, "rows.json"), text, "the rows of the step")
     if job.place.world > 1:
-        torch.distributed.barrier()  # the error of any worker ends all of them
-    return LvrayError(f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1}, and the weights"
-                      f" were left as they were: {FOLDER}/ in the run holds them and the step's rows;"
-                      " look at those studies, or lower optimiser.lr or set optimiser.clip")
+        torch.distributed.barrier()
 
 
 def _studies(job: Job, epoch: int, step: int) -> list[str]:

@@ -42,7 +42,8 @@ def collate(recipe: Recipe, rows: list[Row], epoch: int | None, numbers: list[in
     spacings = [row.spacing for row in rows]
     draws: tuple[Draw, ...] = ()
     if epoch is not None and recipe.augment:
-        draws = tuple(draw(recipe.stream.seed, epoch, number) for number in numbers)
+        magnify = network.kind == "seg" or network.pixel_size
+        draws = tuple(draw(recipe.stream.seed, epoch, number, magnify) for number in numbers)
         spacings = [drawn.rescaled(spacing) for drawn, spacing in zip(draws, spacings, strict=True)]
     spacing = _pinned(torch.tensor(spacings, dtype=torch.float32))
     return Raw(Batch(image[:, None], spacing, target, tuple(numbers)), draws)

@@ -36,12 +36,21 @@ def _run(run: str, begun: dict[str, Any]) -> dict[str, Any]:
     damaged: list[str] = []
     while len(damaged) < len(names) and not _whole(checkpoints.where(run, names[-1 - len(damaged)])):
         damaged.append(names[-1 - len(damaged)])
-    best = storage.join(run, checkpoints.BEST)
     return {"recipe": begun["recipe"]["name"], "data": begun["data"], "version": begun["code"],
             "checkpoints": [dict(zip(("name", "epoch", "step"), (name, *checkpoints.position(name)), strict=True))
                             for name in names],
             "damaged": damaged, "resumes": names[-1 - len(damaged)] if len(damaged) < len(names) else None,
-            "best": _checkpoint(best) if storage.exists(storage.join(best, CHECKSUMS), "the best checkpoint") else None}
+            "best": _best(storage.join(run, checkpoints.BEST))}
+
+
+def _best(uri: str) -> dict[str, Any] | None:
+    """None: there is none yet."""
+    if not storage.exists(storage.join(uri, CHECKSUMS), "the best checkpoint"):
+        return None
+    try:
+        return _checkpoint(uri)
+    except CheckpointError as error:
+        return {"damaged": str(error)}
 
 
 def _whole(uri: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lvray import recipes
-from lvray.errors import LvrayError, UseError
+from lvray.errors import CheckpointError, LvrayError, UseError
 from lvray.jobs import checkpoints
 from lvray.jobs.board import Line
 from lvray.jobs.claim import begun_with, claim
@@ -59,18 +59,26 @@ def train(recipe: Recipe, data: str, run: str, *, workers: Workers = (1, 1), res
     store that fails. Stopped: SIGTERM, and the run is saved.
     """
     recipes.check_workers(recipe, workers[1])
+    dataset, rows = check(recipe, data, run, resume)
     storage.preflight(run, write=True, what="the run's folder")
-    begun = begun_with(run)
-    if resume and begun is None:
-        raise UseError("--resume: no run has begun at --run; without --resume one begins")
-    dataset = open_dataset(data, begun["data"] if begun else None)
-    check_sizes(dataset)
-    rows = selected(dataset, recipe)
     claim(run, recipe, dataset.checksum)
     history = _finished(run)
     if history is None:
         history = _run(recipe, dataset, rows, storage.absolute(run), workers, track, tell)
     return Run(storage.join(run, checkpoints.BEST), len(rows.train), len(rows.validation), rows.set_aside, history)
+
+
+def check(recipe: Recipe, data: str, run: str, resume: bool = False) -> tuple[Dataset, Selection]:
+    """The data set and its rows for a run that may begin or go on, as far as that is seen without a trace on disk.
+    UseError, EnvironmentFault: as `train`."""
+    if storage.is_s3(run):
+        storage.preflight(run, write=True, what="the run's folder")
+    begun = begun_with(run)
+    if resume and begun is None:
+        raise UseError("--resume: no run has begun at --run; without --resume one begins")
+    dataset = open_dataset(data, begun["data"] if begun else None)
+    check_sizes(dataset)
+    return dataset, selected(dataset, recipe)
 
 
 def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: Workers, track: Collection[str],
@@ -89,11 +97,17 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
         fit(recipe, (dataset.uri, dataset.checksum), run, workers, hear,
             beside=lambda: verify_shards(dataset, np.concatenate([rows.train, rows.validation])))
         lines = metrics.lines()
-    last = checkpoints.latest(run, notice)
+    found = checkpoints.latest(run, notice)
+    last = found[1] if found else None
     if last is None or not (last.epoch == recipe.epochs or Progress(**last.scheduler).ended(recipe)):
         raise LvrayError("the run's last checkpoint is missing or damaged: the same command makes it again")
     history: list[dict[str, Any]] = last.scheduler["history"]
-    checkpoints.copy(checkpoints.where(run, last.scheduler["best_at"]), storage.join(run, checkpoints.BEST))
+    best = last.scheduler["best_at"]
+    try:
+        checkpoints.copy(checkpoints.where(run, best), storage.join(run, checkpoints.BEST))
+    except CheckpointError as error:
+        raise CheckpointError(f"the run is trained to its end, but its best checkpoint {best} is missing or damaged:"
+                              " another --run trains it anew; the last one stands in checkpoints/") from error
     patiently(lambda: write_report(run, recipe, dataset, rows, lines))
     text = json.dumps(history, indent=1).encode() + b"\n"
     patiently(lambda: storage.write_atomic(storage.join(run, HISTORY), text, HISTORY))

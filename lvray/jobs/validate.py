@@ -8,21 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from lvray.errors import LvrayError
-from lvray.jobs import prepare
+from lvray.jobs import nonfinite, prepare
 from lvray.jobs.job import Job
 from lvray.jobs.prepare import Raw
+from lvray.jobs.state import State
 from lvray.nets.step import row_losses, sum_over_workers
 from lvray.shards.schema import Row
 from lvray.shards.stream import ahead, scan
 
 
-def validation_loss(job: Job, model: torch.nn.Module, stopped: Callable[[], bool]) -> float | None:
+def validation_loss(job: Job, at: State, stopped: Callable[[], bool]) -> float | None:
     """Mean loss over the validation rows, each a batch of its own; of n workers, each takes every n-th row.
 
-    stopped: asked after each row; None as soon as it says so. LvrayError: the mean is not finite.
+    stopped: asked after each row; None as soon as it says so. LvrayError: a loss is not finite.
     """
-    place, rows = job.place, job.rows.validation
+    place, rows, model = job.place, job.rows.validation, at.model
 
     def raw(item: tuple[int, Row]) -> Raw:
         return prepare.collate(job.recipe, [item[1]], None, [item[0]])
@@ -31,14 +31,14 @@ def validation_loss(job: Job, model: torch.nn.Module, stopped: Callable[[], bool
     model.eval()
     with ThreadPoolExecutor(1, "validate") as pool, torch.inference_mode():
         mine = ahead(pool, raw, scan(job.dataset, rows[place.rank::place.world]))
-        for at, made in zip(range(place.rank, len(rows), place.world), mine, strict=True):
+        for number, made in zip(range(place.rank, len(rows), place.world), mine, strict=True):
             batch = prepare.finish(job.recipe, made, place.device)
-            losses[at] = row_losses(job.recipe.network.kind, model, batch, job.mode)[0]
+            losses[number] = row_losses(job.recipe.network.kind, model, batch, job.mode)[0]
             if stopped():
                 return None
     model.train()
     sum_over_workers([losses])
     mean = float(losses.sum()) / len(rows)
     if not math.isfinite(mean):
-        raise LvrayError("the validation loss is not finite: lower optimiser.lr, or set optimiser.clip")
+        raise nonfinite.validation(job, at, rows[(~torch.isfinite(losses)).cpu().numpy()])
     return mean

@@ -53,6 +53,8 @@ def work(config: dict[str, Any]) -> None:
     except Exception as error:
         if _own(error):
             ray.get(board.fail.remote(LvrayError(internal(error))))
+        elif not isinstance(error, RayError):
+            ray.get(board.lose.remote(internal(error)))
         raise
 
 

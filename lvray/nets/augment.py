@@ -48,10 +48,12 @@ class Draw:
         return dz, dy / self.scale, dx / self.scale
 
 
-def draw(seed: int, epoch: int, row: int) -> Draw:
-    """row: its number in the data set."""
+def draw(seed: int, epoch: int, row: int, magnify: bool = True) -> Draw:
+    """row: its number in the data set. magnify: for whom sees the spacing, or draws what is magnified: the mass in
+    grams of a heart that is magnified unseen would be another."""
     rng = np.random.default_rng([seed, epoch, row])
-    return Draw(angle=rng.uniform(-ROTATION_DEG, ROTATION_DEG), scale=rng.uniform(1 - SCALE, 1 + SCALE),
+    angle, scale = rng.uniform(-ROTATION_DEG, ROTATION_DEG), rng.uniform(1 - SCALE, 1 + SCALE)
+    return Draw(angle=angle, scale=scale if magnify else 1.0,
                 shift_y=rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS), shift_x=rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS),
                 gamma=math.exp(rng.uniform(-LOG_GAMMA, LOG_GAMMA)), gain=rng.uniform(1 - CONTRAST, 1 + CONTRAST),
                 offset=rng.uniform(-BRIGHTNESS, BRIGHTNESS), noise=rng.uniform(0, NOISE),

@@ -17,8 +17,8 @@ from lvray.shards.schema import ED_COLUMNS
 def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...], columns: list[str] = ED_COLUMNS) -> pa.Table:
     """The rows that a block names, in its order, with their `row` numbers.
 
-    block: columns row, shard, group, at (int). columns: of schema.SCHEMA. Each row group
-    is read once however many of its rows are named.
+    block: columns row, shard, group, at (int), and study, which the shard's must be. columns: of schema.SCHEMA, study
+    among them. Each row group is read once however many of its rows are named.
     UseError names a shard that is missing, damaged or other than listed; EnvironmentFault where the store or the disk
     fails: a store that is gone is waited for first (`patiently`).
     """
@@ -32,7 +32,11 @@ def read_block(block: pa.Table, uri: str, shards: tuple[Part, ...], columns: lis
     for place, table in zip(groups, tables, strict=True):
         firsts[place], total = total, total + table.num_rows
     wanted = [firsts[place] + at for place, at in zip(places, block["at"].to_pylist(), strict=True)]
-    return pa.concat_tables(tables).take(wanted).append_column("row", block["row"])
+    found = pa.concat_tables(tables).take(wanted)
+    if found["study"].to_pylist() != block["study"].to_pylist():
+        named = ", ".join(shards[shard].name for shard in sorted({shard for shard, _ in groups}))
+        raise UseError(f"shard {named} holds other studies than the index lists there: tensorize anew")
+    return found.append_column("row", block["row"])
 
 
 def _read_groups(uri: str, part: Part, groups: list[int], columns: list[str]) -> list[pa.Table]:

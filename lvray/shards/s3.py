@@ -122,6 +122,11 @@ def put(uri: str, data: Data, **condition: str) -> None:
     clients().boto3.put_object(Bucket=bucket, Key=key, Body=pa.BufferReader(data), ContentMD5=digest, **condition)
 
 
+def delete(uri: str) -> None:
+    bucket, key = bucket_and_key(uri)
+    clients().boto3.delete_object(Bucket=bucket, Key=key)
+
+
 def delete_tree(uri: str) -> None:
     """Every object below a prefix."""
     bucket, key = bucket_and_key(uri)

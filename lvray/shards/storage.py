@@ -230,6 +230,15 @@ def make_folder(uri: str, what: str) -> None:
             os.makedirs(disk.path_of(uri), exist_ok=True)
 
 
+def delete(uri: str, what: str) -> None:
+    """Remove one file or object; nothing where there is none."""
+    with faults(f"remove {what}"):
+        if is_s3(uri):
+            s3.delete(uri)
+        else:
+            Path(disk.path_of(uri)).unlink(missing_ok=True)
+
+
 def delete_tree(uri: str, what: str) -> None:
     """Remove a folder and all below it, or every object under a prefix; nothing where there is none.
 

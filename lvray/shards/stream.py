@@ -114,7 +114,8 @@ def _blocks(dataset: Dataset, parts: Iterable[NDArray[np.int64]]) -> Iterator[pa
 
     def block() -> pa.Table:
         rows = np.concatenate(waiting)
-        return pa.table({"row": rows, **{name: dataset.column(name)[rows] for name in ("shard", "group", "at")}})
+        places = {name: dataset.column(name)[rows] for name in ("shard", "group", "at")}
+        return pa.table({"row": rows, **places, "study": dataset.index["study"].take(rows)})
 
     for part in parts:
         if waiting and sum(map(len, waiting)) + len(part) > BLOCK_ROWS:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,14 +87,17 @@ def _folder(work: Path | None) -> Iterator[Path]:
 
 def made(work: Path, participants: int) -> Dataset:
     """The cohort as shards, made once."""
-    zips, shards = work / "ukb", str(work / "shards")
-    if not zips.exists():
+    zips, shards = work / f"ukb-{participants}", str(work / f"shards-{participants}")
+    if not (zips / "labels.tsv").exists():  # written last
+        shutil.rmtree(zips, ignore_errors=True)
         with console.progress("phantoms") as tell:
             phantom.make(zips, participants, SEED, SIZE, tell)
     with console.progress("tensorize") as tell:
         tensorize(str(zips), shards, key=KEY, settings=SETTINGS,
                   progress=lambda done, of, refused: tell(done, of, f"{refused} refused"))
-    return open_dataset(shards)
+    dataset = open_dataset(shards)
+    assert dataset.manifest.studies == participants
+    return dataset
 
 
 def learnt(recipe: Recipe, dataset: Dataset, run: Path, subjects: dict[str, Participant]) -> dict[str, Any]:

@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lvray.jobs import checkpoints
+from lvray.jobs import checkpoints, loop
 from lvray.jobs.selection import selected
+from lvray.jobs.state import Progress
 from lvray.settings import Recipe
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset
@@ -144,6 +146,41 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_keeps_the_rows(tm
     before = checkpoints.read(str(tmp_path / "run" / "nonfinite"))
     assert (before.epoch + 1, before.step + 1) == (kept["epoch"], kept["step"])
     assert all(bool(torch.isfinite(value).all()) for value in before.weights.values())
+
+
+def test_a_validation_loss_that_is_not_finite_keeps_its_rows(tmp_path: Path) -> None:
+    rows = [tiny_row(n) for n in range(ROWS)]
+    bad = next(row for row in rows if row.split == "validation")
+    others = [row for row in rows if row is not bad]
+    data = write_to(str(tmp_path / "data"), [dataclasses.replace(bad, manual_g=1e300), *others], TENSORIZE)
+    said = trained(data, tmp_path / "run", small("reg"), code=1)
+    [fault] = {line["fault"] for line in said if "fault" in line}
+    assert "the validation loss of 1 studies is not finite after epoch 1" in fault
+    kept = json.loads((tmp_path / "run" / "nonfinite" / "rows.json").read_text())
+    assert kept == {"epoch": 1, "studies": [bad.study]}
+    assert [line["step"] for line in said if "step" in line] == list(range(1, steps_of(data, small("reg")) + 1))
+
+
+def test_a_checkpoint_that_is_removed_by_half_is_unfinished_and_not_damaged(
+        tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = str(tmp_path)
+    trained(tiny, run, small("seg", "saving.keep=5"))
+    *_, before, last = checkpoints.names(run)
+    monkeypatch.setattr(storage, "delete_tree", lambda uri, what: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        checkpoints.sweep(run, before)
+    assert checkpoints.names(run)[-1] == before
+    assert Path(checkpoints.where(run, last)).exists()
+
+
+def test_a_checkpoint_before_a_validation_has_another_name_than_the_one_after_it() -> None:
+    job: Any = SimpleNamespace(recipe=small("seg"), steps=8)
+    at: Any = SimpleNamespace(position=(1, 0), progress=Progress())
+    assert loop._name(job, at) == "00000-000008"
+    at.progress.history.append({"epoch": 1})
+    assert loop._name(job, at) == "00001-000000"
+    at.position = (1, 3)
+    assert loop._name(job, at) == "00001-000003"
 
 
 def test_only_the_latest_and_the_best_checkpoints_are_kept(tiny: Dataset, tmp_path: Path) -> None:

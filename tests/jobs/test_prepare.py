@@ -70,6 +70,16 @@ def test_augmentation_is_what_is_drawn_for_the_row(recipe: Recipe) -> None:
     assert not torch.equal(batch.image, plain.image)
 
 
+def test_what_does_not_see_the_pixel_size_is_not_shown_a_heart_of_another_size() -> None:
+    """The mass stays the target, so a magnified heart would be a lie."""
+    blind = small("reg", "augment=true", "network.centre=heart", "network.pixel_size=false")
+    rows = [tiny_row(number) for number in (1, 2)]
+    assert [one.scale for one in collate(blind, rows, 3, [1, 2]).draws] == [1.0, 1.0]
+    assert all(one.scale != 1 for one in collate(REG, rows, 3, [1, 2]).draws)
+    unseen, seen = (collate(recipe, rows, 3, [1, 2]).draws[0] for recipe in (blind, REG))
+    assert (unseen.angle, unseen.noise_seed) == (seen.angle, seen.noise_seed)
+
+
 def test_both_networks_see_the_same_image() -> None:
     assert torch.equal(made(SEG, [1, 2]).image, made(REG, [1, 2]).image)
 

@@ -78,6 +78,15 @@ def test_a_run_with_damaged_and_unfinished_checkpoints(tmp_path: Path) -> None:
     assert (len(show(run)["damaged"]), show(run)["resumes"]) == (3, None)
 
 
+def test_a_run_whose_best_checkpoint_is_damaged(lvray: Callable[..., Any], tmp_path: Path) -> None:
+    run = run_at(str(tmp_path))
+    (tmp_path / "best" / "weights.safetensors").write_bytes(b"cut")
+    assert "damaged" in show(run)["best"]
+    said = lvray("checkpoint", "show", run)
+    assert said.code == 0
+    assert said.out.splitlines()[-1].startswith("best: the checkpoint's weights.safetensors is cut short or damaged")
+
+
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     claim.claim(str(tmp_path), RECIPE, DATA)
     found = show(str(tmp_path))

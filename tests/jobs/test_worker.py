@@ -58,6 +58,14 @@ def test_workers_that_are_lost_before_each_checkpoint_end_the_run() -> None:
     assert "lost 8 times in a row after epoch 4, step 3" in str(fault)
 
 
+def test_what_ends_them_is_named_where_it_is_known() -> None:
+    made = Board()
+    made.lose("lvray itself failed (RuntimeError in nets/step.py, line 7): please report this line")
+    for _ in range(board.STARTS + 1):
+        made.start()
+    assert "look for what ends them (lvray itself failed (RuntimeError in nets/step.py" in str(made.take().fault)
+
+
 def test_orders_are_kept_until_done_and_stop_is_for_good() -> None:
     made = Board()
     made.ask("save")

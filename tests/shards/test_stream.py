@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -155,6 +156,16 @@ def test_a_broken_shard_is_named(ray_cluster: None, dataset: Dataset, reader: st
     harm(path)
     with pytest.raises(UseError, match=f"{path.name}.*{says}"):
         read(dataset, reader=reader)
+
+
+@pytest.mark.parametrize("reader", ["ray", "threads"])
+def test_shards_of_other_studies_than_listed_are_found_out(ray_cluster: None, dataset: Dataset, reader: str) -> None:
+    """Counts and checksums may agree where a manifest lists shards in each other's place: only the studies tell."""
+    at = dataset.index.schema.get_field_index("study")
+    others = dataset.index["study"].take(pa.array(range(dataset.index.num_rows)[::-1]))
+    lying = dataclasses.replace(dataset, index=dataset.index.set_column(at, dataset.index.schema.field(at), others))
+    with pytest.raises(UseError, match="holds other studies than the index lists there"):
+        read(lying, reader=reader)
 
 
 def test_an_unreadable_shard_is_the_environments_fault(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
