@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -169,6 +169,8 @@ def ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S]) 
         drawing.shutdown(cancel_futures=True)
         for future in waiting:
             future.cancel()
+        if isinstance(rest, Generator):  # what it reads with ends now, and not when it is collected
+            rest.close()
 
 
 def _read_by_threads(dataset: Dataset, blocks: Iterator[pa.Table],

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -199,6 +199,21 @@ def test_a_late_item_holds_up_nothing_that_is_ready() -> None:
         assert [next(made), next(made)] == ["0", "1"]
         late.set()
         assert list(made) == ["2"]
+
+
+def test_what_is_left_early_ends_at_once() -> None:
+    ended: list[bool] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(99)
+        finally:
+            ended.append(True)
+    with ThreadPoolExecutor(1) as pool:
+        made = stream.ahead(pool, str, items())
+        assert next(made) == "0"
+        cast(Generator[str, None, None], made).close()
+        assert ended == [True]
 
 
 def test_a_failing_collate_is_passed_on(dataset: Dataset) -> None:
