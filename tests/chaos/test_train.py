@@ -18,7 +18,7 @@ import pytest
 
 from lvray.jobs import checkpoints
 from lvray.settings import Recipe
-from lvray.shards import patience, storage
+from lvray.shards import storage
 from lvray.shards.dataset import Dataset
 from tests.chaos import processes
 from tests.chaos.nodes import Cluster, Node
@@ -27,7 +27,7 @@ from tests.weed import Weed
 
 Files = dict[str, bytes]
 Command = subprocess.Popen[str]
-SECONDS = 300
+SECONDS = 900
 STEPS = 8
 """Of an epoch."""
 KILLS = 10
@@ -92,8 +92,8 @@ def files(uri: str) -> Files:
             for entry in storage.list_entries(uri, "a checkpoint")}
 
 
-def ended(command: Command, seconds: float = SECONDS) -> tuple[int, str]:
-    _, err = command.communicate(timeout=seconds)
+def ended(command: Command) -> tuple[int, str]:
+    _, err = command.communicate(timeout=SECONDS)
     return command.returncode, err
 
 
@@ -243,7 +243,7 @@ def test_a_store_that_fails_for_good_ends_the_run(store: Weed) -> None:
     command = run.start()
     run.wait_for((1, 0), command)
     store.kill()
-    code, err = ended(command, SECONDS + 2 * patience.SECONDS)
+    code, err = ended(command)
     assert (code, len([line for line in err.splitlines() if line.startswith("lvray: ")])) == (4, 1)
     assert "Traceback" not in err
     store.start()
