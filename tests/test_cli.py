@@ -41,7 +41,8 @@ COMMANDS = {
     "measure": ["--contours", "--mask", "--key", "--show-paths", "--json"],
     "predict": ["--checkpoint", "--out", "--mask", "--key", "--max-rejects", "--show-paths", "--json"],
     "serve": ["--checkpoint", "--port"],
-    "tune": [],
+    "tune": ["--data", "--run", "--trials", "--concurrent", "--space", "--seed", "--workers", "--set", "--track",
+             "--json"],
     "link": ["--src", "--key"],
     "demo": ["--out", "--participants", "--samples"],
 }
@@ -234,7 +235,9 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
     (["shards", "show", "absent"], 4, "cannot read the data set: No such file or directory"),
     (["shards", "show", "gopher://x"], 2, "lvray reads plain paths, file:// and s3://"),
     (["link", "absent.csv", "--src", "STUDY", "--key", "absent.key"], 2, "--key: cannot read the key file"),
-    (["tune", "paper_seg", "--trials", "9"], 2, "tune comes with a later version"),
+    (["tune", "paper_seg", "--data", "d", "--run", "r", "--trials", "0"], 2, "'--trials'"),
+    (["tune", "paper_seg", "--data", "d", "--run", "r", "--space", "absent.json"], 2, "--space: the file cannot be"),
+    (["tune", "paper_seg", "--data", "absent", "--run", "r"], 4, "cannot read the data set: No such file"),
     (["trian"], 2, "Did you mean 'train'?"),
     ([f"{EID}_20209_2_0.zip"], 2, "lvray: No such command (--help says more)"),
 ])

@@ -41,23 +41,25 @@ LAYERS = {
     "evidence": Layer("numpy scipy matplotlib jinja2", "lvray errors evidence"),
     "estimate": Layer("numpy", "lvray errors cmr nets evidence"),
     "jobs": Layer("numpy pyarrow nibabel torch ray", f"{ALL_BELOW} jobs console"),
+    "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
+    "jobs.tpe": Layer("optuna ray", "jobs"),
     "jobs.track": Layer("torch", f"{ALL_BELOW} jobs", late="mlflow"),
     "serving": Layer("torch ray fastapi starlette uvicorn", f"{ALL_BELOW} serving"),
     "console": Layer("rich typer", f"{CORE} cmr shards"),
-    "cli": Layer("typer", f"{ALL_BELOW} jobs serving console cli"),
+    "cli": Layer("typer rich", f"{ALL_BELOW} jobs serving console cli"),
 }
 """The longest name that a module begins with holds. Nobody lists `cli`; `serving` does not list `jobs`."""
 
 MODULES = {
     "lvray": "console errors estimate recipes settings",
-    "lvray.cli": "checkpoint data demo estimates options serving training",
+    "lvray.cli": "checkpoint data demo estimates options searching serving training",
     "lvray.cmr": "archive codestream contours dicom ed file geometry header heart mass measure nifti phases pixels"
                  " quality study",
     "lvray.cmr.phantom": "headers heart images outlines participant people scan signal torso ukb",
-    "lvray.evidence": "agreement centering evaluation figures indices page report table training",
+    "lvray.evidence": "agreement centering evaluation figures indices page report search table training",
     "lvray.jobs": "board checkpoints claim cluster demo estimates evaluate fit guard in_order job link loop metrics"
-                  " mode nonfinite phantom predict prepare real report selection sheet show state tensorize track"
-                  " train validate worker",
+                  " mode nonfinite phantom predict prepare real report selection sheet show space state tensorize told"
+                  " tpe track train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step",
     "lvray.serving": "app model web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"

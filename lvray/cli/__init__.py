@@ -10,7 +10,7 @@ import typer
 
 import lvray
 from lvray import console
-from lvray.cli import checkpoint, data, demo, estimates, serving, training
+from lvray.cli import checkpoint, data, demo, estimates, searching, serving, training
 
 EXITS = ("Exit codes: 0 done, 1 lvray failed, 2 use, settings or data, 3 studies refused, 4 store, disk or"
          " credentials, 143 told to end (SIGTERM), all saved.")
@@ -28,11 +28,10 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    data.phantom, data.tensorize, training.train, training.recipes, estimates.evaluate, estimates.measure,
-    estimates.predict, serving.serve, estimates.link, demo.demo)
+    data.phantom, data.tensorize, training.train, searching.tune, training.recipes, estimates.evaluate,
+    estimates.measure, estimates.predict, serving.serve, estimates.link, demo.demo)
 for command in COMMANDS:
     app.command()(command)
-app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(training.tune)
 app.add_typer(data.shards, name="shards")
 app.add_typer(checkpoint.checkpoint, name="checkpoint")
 

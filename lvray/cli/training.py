@@ -37,7 +37,7 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
 
     Example: lvray train fast_seg --data shards --run runs/seg --workers 2
     """
-    least, most = _workers(workers)
+    least, most = workers_of(workers)
     settings = all_recipes.override(all_recipes.named(recipe), sets or [])
     all_recipes.check_workers(settings, most)
     from lvray.jobs.cluster import cluster
@@ -54,7 +54,7 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
                    lambda r: f"best checkpoint: {r['best']} (report.html beside it)")
 
 
-def _workers(text: str) -> tuple[int, int]:
+def workers_of(text: str) -> tuple[int, int]:
     """Fewest and most, of "2" or "2..4"."""
     found = WORKERS.fullmatch(text)
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
@@ -93,11 +93,3 @@ def recipes(name: Annotated[str | None, typer.Argument(help="A recipe, or a JSON
     else:
         print("\n".join(f"{name}={json.dumps(value, separators=(',', ':'))}"
                         for name, value in all_recipes.flat(recipe).items()))
-
-
-def tune() -> None:
-    """Search the learning-rate decay. Not in this version yet.
-
-    Example: lvray train paper_seg --data shards --run runs/seg --set optimiser.gamma=0.97
-    """
-    raise UseError("tune comes with a later version; until then: lvray train RECIPE ... --set optimiser.gamma=0.97")

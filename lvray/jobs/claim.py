@@ -13,29 +13,32 @@ from lvray.shards import storage
 FILE = "run.json"
 
 
-def begun_with(run: str) -> dict[str, Any] | None:
+def begun_with(run: str, file: str = FILE) -> dict[str, Any] | None:
     """What the run at that URI belongs to, None where none has begun."""
-    where = storage.join(run, FILE)
-    if not storage.exists(where, FILE):
+    where = storage.join(run, file)
+    if not storage.exists(where, file):
         return None
     try:
-        found: dict[str, Any] = json.loads(storage.read_bytes(where, FILE))
+        found: dict[str, Any] = json.loads(storage.read_bytes(where, file))
         found["recipe"], found["data"], found["code"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UseError(f"{FILE} of the run is damaged: give another --run") from error
+        raise UseError(f"{file} of the run is damaged: give another --run") from error
     return found
 
 
-def claim(run: str, recipe: Recipe, data: str) -> None:
-    """Write run.json, or compare it with the one there. UseError: it is another's, with what differs.
+def belonging(recipe: Recipe, data: str) -> dict[str, Any]:
+    """What a run belongs to. data: checksum of the data set's manifest. When checkpoints are written is no part of it:
+    no weight depends on it."""
+    return {"recipe": recipe.model_dump(mode="json", exclude={"saving"}), "data": data, "code": lvray.__version__}
 
-    data: checksum of the data set's manifest. When checkpoints are written is no part of it: no weight depends on it.
-    """
-    mine = {"recipe": recipe.model_dump(mode="json", exclude={"saving"}), "data": data, "code": lvray.__version__}
+
+def claim(run: str, mine: dict[str, Any], file: str = FILE) -> None:
+    """Write what the run belongs to, or compare it with what stands there. UseError: it is another's, with what
+    differs."""
     text = json.dumps(mine, indent=1, sort_keys=True).encode() + b"\n"
-    if storage.put_if_absent(storage.join(run, FILE), text, FILE):
+    if storage.put_if_absent(storage.join(run, file), text, file):
         return
-    theirs = begun_with(run)
+    theirs = begun_with(run, file)
     if theirs != mine:
         named = ", ".join(_differing(theirs, mine))
         raise UseError(f"--run belongs to other settings or data ({named}): give another --run, or those settings")

@@ -31,6 +31,8 @@ def cluster() -> Iterator[None]:
         "RAY_worker_maximum_startup_concurrency": "4",  # fewer, and Ray warns of its own Data and Train
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own table, printed whatever it is told
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that goes on after the end would start another Ray
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Train starts and ends by it: 2 s as it comes
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -14,7 +14,7 @@ from lvray.errors import UseError
 from lvray.evidence import figures
 from lvray.evidence.evaluation import METHODS, Evaluation, Method, Person, evaluate
 from lvray.evidence.report import Picture, Report, write_report
-from lvray.jobs import estimates
+from lvray.jobs import estimates, trial
 from lvray.nets.predict import Predictor
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset, open_dataset, select
@@ -54,7 +54,7 @@ def run(data: str, checkpoints: Sequence[str], out: Path, *, external: External,
     evaluation = evaluate(train_people, held_people, methods)
     page = write_report(out, Report(
         title="LV mass on the holdout", data=described, evaluation=evaluation,
-        pictures=tuple(_pictures(dataset, holdout, predictors)), facts=_facts(dataset, predictors),
+        pictures=tuple(_pictures(dataset, holdout, predictors)), facts=_facts(dataset, predictors, checkpoints),
         limits=(DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()))
     return evaluation, page
 
@@ -84,7 +84,8 @@ def _pictures(dataset: Dataset, holdout: Sequence[int], predictors: Sequence[Pre
     return made
 
 
-def _facts(dataset: Dataset, predictors: Sequence[Predictor]) -> dict[str, dict[str, str | int | float | None]]:
+def _facts(dataset: Dataset, predictors: Sequence[Predictor],
+           checkpoints: Sequence[str]) -> dict[str, dict[str, str | int | float | None]]:
     listed = dataset.manifest
     facts: dict[str, dict[str, str | int | float | None]] = {
         "Data": {"studies": listed.studies, "rows": dataset.index.num_rows, "refused": listed.rejects.rows,
@@ -93,13 +94,14 @@ def _facts(dataset: Dataset, predictors: Sequence[Predictor]) -> dict[str, dict[
         "Versions": {"lvray": lvray.__version__, "torch": torch.__version__, "numpy": np.__version__,
                      "python": platform.python_version()},
     }
-    for p in predictors:
-        saved = p.checkpoint
+    for p, uri in zip(predictors, checkpoints, strict=True):
+        saved, found_by = p.checkpoint, trial.found_by(uri)
         facts[estimates.NAMES[p.network["kind"]]] = {
             "recipe": saved.settings["name"], "width": p.network["width"],
             "box (slices, rows, columns)": " x ".join(map(str, p.network["box"])), "epoch": saved.epoch,
             "weights sha256": p.weights_sha256, "lvray that trained it": saved.version,
             "trained on": "this data set" if saved.data == dataset.checksum else
             "another data set: people of this holdout may have been in its training",
-            **{name.replace("_", " "): value for name, value in saved.metrics.items() if name != "epoch"}}
+            **{name.replace("_", " "): value for name, value in saved.metrics.items() if name != "epoch"},
+            **({"settings found by": found_by} if found_by else {})}
     return facts

@@ -8,8 +8,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lvray.errors import EnvironmentFault, LvrayError, Stopped, UseError
 from lvray.jobs.board import Board, Line, Taken
+from lvray.jobs.told import Thread, ended, told_to_end
 from lvray.jobs.worker import work
 from lvray.nets.step import ENVIRONMENT
 from lvray.settings import Recipe
@@ -40,39 +41,52 @@ Workers = tuple[int, int]
 """Fewest and most."""
 
 
+class Leave(Exception):
+    """Raised by `hear`: the run is to be saved and left."""
+
+
 def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear: Hear,
-        beside: Callable[[], None]) -> None:
-    """Train to the end. hear: given the workers' lines, in this thread; beside: runs on a thread meanwhile.
+        beside: Callable[[], None], runs: int) -> None:
+    """Train to the end. hear: given the workers' lines, in this thread; beside: runs on a thread meanwhile; runs: that
+    share the cluster, this one among them.
 
     data: URI and checksum of the manifest. Stopped: SIGTERM came; the run is saved, or its workers do not answer.
-    KeyboardInterrupt: the same of Ctrl-C. A LvrayError of `beside` ends the run as one of the workers does.
+    KeyboardInterrupt: the same of Ctrl-C. A LvrayError of `beside` ends the run as one of the workers does. Leave: of
+    `hear`; the run is saved.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Board)
     board = actor.options(num_cpus=0, scheduling_strategy=here).remote()
-    scaling = _scaling(recipe, workers)
+    scaling = _scaling(recipe, workers, runs)
     trainer = _trainer(run, scaling, {"recipe": recipe.model_dump(mode="json"), "data": data, "run": run,
                                       "board": board})
-    running = [_Thread(trainer.fit), _Thread(beside)]
-    with _told_to_end() as told:
+    running = [Thread(trainer.fit), Thread(beside)]
+    with told_to_end() as told:
         try:
             _listen(board, hear, running, told, _Room(scaling, workers[0], hear))
         except RayError as error:
             if told:  # a signal to all processes of a group ends a local Ray too
-                raise _ended(told[0]) from error
-            raise _failure(error) from error
+                raise ended(told[0]) from error
+            raise failure(error) from error
+        except Leave:
+            ray.get(board.ask.remote("stop"))
+            running[0].join(SAVE_SECONDS)
+            raise
+        finally:
+            if running[0].is_alive():  # the workers may outlive this call
+                with suppress(RayError):
+                    ray.get(board.ask.remote("stop"))
     for thread in running:
         if thread.error is not None:
-            raise _failure(thread.error)
+            raise failure(thread.error)
 
 
-def _listen(board: Any, hear: Hear, running: list[_Thread], told: list[int], room: _Room) -> None:
+def _listen(board: Any, hear: Hear, running: list[Thread], told: list[int], room: _Room) -> None:
     """Until the threads of `running` (the training, and what goes on beside it) have ended."""
     training, beside = running
     while training.is_alive() or beside.is_alive():
         time.sleep(POLL_SECONDS)
         if beside.error is not None:
-            ray.get(board.ask.remote("stop"))  # the workers may outlive this call
             raise beside.error
         if told:
             _stop(board, hear, told[0], training)
@@ -81,7 +95,18 @@ def _listen(board: Any, hear: Hear, running: list[_Thread], told: list[int], roo
     _heard(board, hear)
 
 
-def _scaling(recipe: Recipe, workers: Workers) -> ScalingConfig:
+def check_room(workers: Workers, runs: int) -> None:
+    """UseError: so many runs at a time, each of its fewest workers, have no room on the cluster, with what has."""
+    needed, there = workers[0] * runs, ray.cluster_resources()
+    kind = "GPU" if there.get("GPU", 0) else "CPU"
+    room = int(there.get(kind, 0))
+    if needed > room:
+        fits = f"--concurrent {room // workers[0]}" if room >= workers[0] else f"--workers {room} --concurrent 1"
+        raise UseError(f"{runs} trials at a time of {workers[0]} workers each need {needed} {kind}s, and the cluster"
+                       f" has {room}: {fits} would fit")
+
+
+def _scaling(recipe: Recipe, workers: Workers, runs: int) -> ScalingConfig:
     """A GPU a worker where there are any. UseError: fewer than workers."""
     cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
     fewest, most = workers
@@ -90,7 +115,7 @@ def _scaling(recipe: Recipe, workers: Workers) -> ScalingConfig:
                        " (CUDA_VISIBLE_DEVICES=) to train on CPUs")
     number: Any = most if fewest == most else workers
     largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    each = min(float(recipe.threads), largest, max(cpus - 1, 0.5) / most)  # one is left to read
+    each = min(float(recipe.threads), largest, max(cpus - 1, 0.5) / (most * runs))  # one is left to read
     return ScalingConfig(num_workers=number, use_gpu=gpus > 0, resources_per_worker={"CPU": each})
 
 
@@ -129,22 +154,6 @@ class _Room:
         self._said = bool(short)
 
 
-class _Thread(threading.Thread):
-    """A daemon: a run that is given up does not hold the process. error: what ended it."""
-
-    def __init__(self, target: Callable[[], Any]) -> None:
-        super().__init__(daemon=True)
-        self._call = target
-        self.error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._call()
-        except BaseException as error:
-            self.error = error
-
-
 def _heard(board: Any, hear: Hear) -> bool:
     """Pass the lines on; whether there were any. Raises the fault that a worker met."""
     taken: Taken = ray.get(board.take.remote())
@@ -163,7 +172,7 @@ def _stop(board: Any, hear: Hear, number: int, fitting: threading.Thread) -> Non
         while fitting.is_alive():
             _heard(board, hear)
             if time.monotonic() > end:
-                raise _ended(number)
+                raise ended(number)
             time.sleep(POLL_SECONDS)
     except Stopped as stopped:
         if number != signal.SIGINT:
@@ -171,33 +180,7 @@ def _stop(board: Any, hear: Hear, number: int, fitting: threading.Thread) -> Non
         raise KeyboardInterrupt from stopped
 
 
-def _ended(number: int) -> BaseException:
-    """By a signal that the workers did not answer."""
-    return KeyboardInterrupt() if number == signal.SIGINT else Stopped(None)
-
-
-@contextmanager
-def _told_to_end() -> Iterator[list[int]]:
-    """The signals that have told this process to end, instead of ending it; a second one does."""
-    told: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-
-    def note(number: int, frame: object) -> None:
-        if told:
-            raise KeyboardInterrupt
-        told.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _failure(error: BaseException) -> BaseException:
+def failure(error: BaseException) -> BaseException:
     """What ended a run. The cause comes from another process, often as text alone."""
     if isinstance(error, LvrayError) or not isinstance(error, Exception):
         return error

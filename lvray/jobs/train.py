@@ -21,9 +21,8 @@ import numpy as np
 
 from lvray import recipes
 from lvray.errors import CheckpointError, LvrayError, UseError
-from lvray.jobs import checkpoints
+from lvray.jobs import checkpoints, claim
 from lvray.jobs.board import Line
-from lvray.jobs.claim import begun_with, claim
 from lvray.jobs.fit import Workers, fit
 from lvray.jobs.metrics import Metrics
 from lvray.jobs.report import write_report
@@ -51,29 +50,31 @@ class Run:
 
 
 def train(recipe: Recipe, data: str, run: str, *, workers: Workers = (1, 1), resume: bool = False,
-          track: Collection[str] = (), tell: Tell = lambda line: None) -> Run:
+          track: Collection[str] = (), runs: int = 1, tell: Tell = lambda line: None) -> Run:
     """Train a recipe on the data set at `data`; Ray must be running. The same again resumes, or returns at once.
 
-    workers: fewest and most. resume: the run must have begun. track: of metrics.TRACKERS. tell: see jobs/loop.py.
+    workers: fewest and most. resume: the run must have begun. track: of metrics.TRACKERS. runs: that
+    share the cluster with this one, it among them. tell: see jobs/loop.py.
     UseError: no usable rows, a damaged data set, a run that belongs to other settings or data. EnvironmentFault: a
     store that fails. Stopped: SIGTERM, and the run is saved.
     """
     recipes.check_workers(recipe, workers[1])
     dataset, rows = check(recipe, data, run, resume)
     storage.preflight(run, write=True, what="the run's folder")
-    claim(run, recipe, dataset.checksum)
-    history = _finished(run)
+    claim.claim(run, claim.belonging(recipe, dataset.checksum))
+    history = finished(run)
     if history is None:
-        history = _run(recipe, dataset, rows, storage.absolute(run), workers, track, tell)
+        history = _run(recipe, dataset, rows, storage.absolute(run), workers, track, runs, tell)
     return Run(storage.join(run, checkpoints.BEST), len(rows.train), len(rows.validation), rows.set_aside, history)
 
 
-def check(recipe: Recipe, data: str, run: str, resume: bool = False) -> tuple[Dataset, Selection]:
+def check(recipe: Recipe, data: str, run: str, resume: bool = False,
+          file: str = claim.FILE) -> tuple[Dataset, Selection]:
     """The data set and its rows for a run that may begin or go on, as far as that is seen without a trace on disk.
-    UseError, EnvironmentFault: as `train`."""
+    file: where the run says what it belongs to. UseError, EnvironmentFault: as `train`."""
     if storage.is_s3(run):
         storage.preflight(run, write=True, what="the run's folder")
-    begun = begun_with(run)
+    begun = claim.begun_with(run, file)
     if resume and begun is None:
         raise UseError("--resume: no run has begun at --run; without --resume one begins")
     dataset = open_dataset(data, begun["data"] if begun else None)
@@ -82,7 +83,7 @@ def check(recipe: Recipe, data: str, run: str, resume: bool = False) -> tuple[Da
 
 
 def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: Workers, track: Collection[str],
-         tell: Tell) -> list[dict[str, Any]]:
+         runs: int, tell: Tell) -> list[dict[str, Any]]:
     """Train to the end and publish what came out. -> the history."""
     def notice(text: str) -> None:
         tell({"notice": text})
@@ -95,7 +96,7 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
                 tell(line)
 
         fit(recipe, (dataset.uri, dataset.checksum), run, workers, hear,
-            beside=lambda: verify_shards(dataset, np.concatenate([rows.train, rows.validation])))
+            beside=lambda: verify_shards(dataset, np.concatenate([rows.train, rows.validation])), runs=runs)
         lines = metrics.lines()
     found = checkpoints.latest(run, notice)
     last = found[1] if found else None
@@ -114,7 +115,7 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
     return history
 
 
-def _finished(run: str) -> list[dict[str, Any]] | None:
+def finished(run: str) -> list[dict[str, Any]] | None:
     """The history of a run that is done and whose best checkpoint is still there."""
     where = [storage.join(run, HISTORY), storage.join(storage.join(run, checkpoints.BEST), CHECKSUMS)]
     if not all(storage.exists(uri, "the run") for uri in where):

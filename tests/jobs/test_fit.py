@@ -21,20 +21,20 @@ def there(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_each_worker_has_a_gpu_where_there_are_any(there: dict[str, float]) -> None:
-    assert not fit._scaling(small("seg"), (2, 2)).use_gpu
+    assert not fit._scaling(small("seg"), (2, 2), 1).use_gpu
     there["GPU"] = 2
-    assert fit._scaling(small("seg"), (2, 4)).use_gpu
+    assert fit._scaling(small("seg"), (2, 4), 1).use_gpu
 
 
 def test_more_workers_than_gpus_are_not_trained_on_cpus_unasked(there: dict[str, float]) -> None:
     there["GPU"] = 1
     with pytest.raises(UseError, match="2 workers on 1 GPUs: --workers 1, or hide the GPUs"):
-        fit._scaling(small("seg"), (2, 2))
+        fit._scaling(small("seg"), (2, 2), 1)
 
 
 def test_no_worker_asks_for_more_than_a_node_has(there: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4}}] * 2)
-    assert fit._scaling(small("seg", "threads=6"), (1, 1)).resources_per_worker == {"CPU": 4}
+    assert fit._scaling(small("seg", "threads=6"), (1, 1), 1).resources_per_worker == {"CPU": 4}
 
 
 def test_a_silent_run_says_once_that_its_nodes_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def made(epoch: int, step: int) -> Checkpoint:
 def run_at(uri: str) -> str:
     """A run that stands at the last of POSITIONS and was best at the second."""
     storage.make_folder(uri, "the run")
-    claim.claim(uri, RECIPE, DATA)
+    claim.claim(uri, claim.belonging(RECIPE, DATA))
     for position in POSITIONS:
         checkpoints.write(checkpoints.where(uri, checkpoints.name(*position)), to_files(made(*position)))
     checkpoints.write(storage.join(uri, "best"), to_files(made(4, 0)))
@@ -88,7 +88,7 @@ def test_a_run_whose_best_checkpoint_is_damaged(lvray: Callable[..., Any], tmp_p
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
-    claim.claim(str(tmp_path), RECIPE, DATA)
+    claim.claim(str(tmp_path), claim.belonging(RECIPE, DATA))
     found = show(str(tmp_path))
     assert (found["checkpoints"], found["damaged"], found["resumes"], found["best"]) == ([], [], None, None)
 
