@@ -14,6 +14,7 @@ from lvray.evidence.figures import BLUE, GREY, INK, ORANGE, plain, png
 
 MARKS = {"done": "o", "stopped": "v", "failed": "x"}
 SPAN = 2.0
+"""Losses that differ by more than this factor are shown on a logarithmic axis."""
 SAYS = {"done": "trained to the end", "stopped": "stopped early", "failed": "failed"}
 
 

@@ -67,6 +67,3 @@ class Tpe(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; nobody reads it."""
         Path(checkpoint_path).touch()
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError

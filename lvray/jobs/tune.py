@@ -59,7 +59,7 @@ RETRIES = 3
 
 @dataclass
 class Standing:
-    """A trial as the search sees it now. state: waits, runs, done, stopped, failed."""
+    """A trial as the search sees it now. state: waits, runs, done, stopped, failed; score: the least validation loss."""
 
     number: int
     values: dict[str, Value]
@@ -95,7 +95,7 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     claim(run, {**belonging(recipe, dataset.checksum), "seed": seed, "space": described}, CLAIM)
     run = storage.absolute(run)
     plan = Plan(recipe, dataset.uri, run, workers, concurrent, tuple(track))
-    watch = _Watch(run, recipe, tell)
+    watch = _Watch(run, tell)
     first = {name: recipes.flat(recipe)[name] for name in searched}
     search = Tpe(searched, trials, seed, first, _begun(plan, searched, trials))
     done = _published(run)
@@ -242,9 +242,9 @@ class _Trial(Trainable):
 class _Watch(Callback):
     """What Ray Tune calls as trials go on: keeps how each stands, and writes how each has ended."""
 
-    def __init__(self, run: str, recipe: Recipe, tell: Tell) -> None:
+    def __init__(self, run: str, tell: Tell) -> None:
         self.trials: dict[int, Standing] = {}
-        self._run, self._epochs, self._tell = run, recipe.epochs, tell
+        self._run, self._tell = run, tell
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune keeps copies of its callbacks, which nobody reads; a terminal has none."""
