@@ -59,7 +59,7 @@ RETRIES = 3
 
 @dataclass
 class Standing:
-    """A trial as the search sees it now. state: waits, runs, done, stopped, failed; score: the least validation loss."""
+    """A trial as the search sees it. state: waits, runs, done, stopped, failed; score: the least validation loss."""
 
     number: int
     values: dict[str, Value]
