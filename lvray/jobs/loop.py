@@ -14,12 +14,12 @@ import torch
 from lvray.errors import LvrayError
 from lvray.jobs import checkpoints, nonfinite, prepare, state
 from lvray.jobs.board import Line
-from lvray.jobs.job import Job
+from lvray.jobs.job import Job, Place
 from lvray.jobs.state import Position, State
 from lvray.jobs.validate import validation_loss
 from lvray.nets.batch import Batch
 from lvray.nets.checkpoint import Checkpoint
-from lvray.nets.step import train_step
+from lvray.nets.step import sum_over_workers, train_step
 from lvray.settings import Recipe
 from lvray.shards.schema import Row
 from lvray.shards.stream import batches
@@ -124,12 +124,22 @@ def _train(job: Job, at: State, desk: Desk | None) -> None:
             desk.note(line, pace)
         if _validation_due(job.recipe, at) and not _validate(job, at, desk, pace):
             return
+        if _agreed(desk is not None and desk.stopped(), job.place):
+            return
         if desk is not None:
-            if desk.stopped():
-                return
             desk.save_if_due()
     if desk is not None:
         desk.close()
+
+
+def _agreed(stopped: bool, place: Place) -> bool:
+    """Whether the first worker is told to end: all end after the same step, or one would wait for the others' part of
+    the next one for ever."""
+    if place.world == 1:
+        return stopped
+    told = torch.tensor([float(stopped)], device=place.device)
+    sum_over_workers([told])
+    return bool(told)
 
 
 def _name(job: Job, at: State) -> str:

@@ -20,14 +20,14 @@ from lvray.shards.stream import ahead, scan
 def validation_loss(job: Job, at: State, stopped: Callable[[], bool]) -> float | None:
     """Mean loss over the validation rows, each a batch of its own; of n workers, each takes every n-th row.
 
-    stopped: asked after each row; None as soon as it says so. LvrayError: a loss is not finite.
+    stopped: asked after each row; None, for every worker, where one's says so. LvrayError: a loss is not finite.
     """
     place, rows, model = job.place, job.rows.validation, at.model
 
     def raw(item: tuple[int, Row]) -> Raw:
         return prepare.collate(job.recipe, [item[1]], None, [item[0]])
 
-    losses = torch.zeros(len(rows), dtype=torch.float64, device=place.device)
+    losses, told = (torch.zeros(n, dtype=torch.float64, device=place.device) for n in (len(rows), 1))
     model.eval()
     with ThreadPoolExecutor(1, "validate") as pool, torch.inference_mode():
         mine = ahead(pool, raw, scan(job.dataset, rows[place.rank::place.world]))
@@ -35,9 +35,12 @@ def validation_loss(job: Job, at: State, stopped: Callable[[], bool]) -> float |
             batch = prepare.finish(job.recipe, made, place.device)
             losses[number] = row_losses(job.recipe.network.kind, model, batch, job.mode)[0]
             if stopped():
-                return None
+                told += 1
+                break
     model.train()
-    sum_over_workers([losses])
+    sum_over_workers([losses, told])
+    if told:
+        return None
     mean = float(losses.sum()) / len(rows)
     if not math.isfinite(mean):
         raise nonfinite.validation(job, at, rows[(~torch.isfinite(losses)).cpu().numpy()])

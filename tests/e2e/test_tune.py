@@ -14,6 +14,7 @@ from lvray import recipes
 from lvray.jobs import trial
 from lvray.nets.predict import load
 from lvray.settings import Splits
+from lvray.shards import folders
 from lvray.shards.dataset import Dataset
 from tests.chaos import processes
 from tests.conftest import Said
@@ -65,6 +66,22 @@ def test_every_trial_is_accounted_for(search: Search) -> None:
         assert at["state"] == "stopped" or at["epochs"] == EPOCHS
     assert summary["epochs"] == sum(at["epochs"] for at in summary["trials"])
     assert (search.folder / "tune.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("store", "more"), [("file", "--workers=2"), ("s3", "--concurrent=2")])
+def test_trials_of_two_workers_and_two_trials_at_a_time(request: pytest.FixtureRequest, tmp_path: Path, store: str,
+                                                        more: str) -> None:
+    """A trial that is stopped early leaves its CPUs to the next one, or the search would not end."""
+    base = str(tmp_path) if store == "file" else request.getfixturevalue("s3")
+    command = processes.start(*arguments(tiny_dataset(f"{base}/data").uri, f"{base}/run", more, trials=5))
+    out, err = command.communicate(timeout=500)
+    assert command.returncode == 0, err
+    [summary] = Said(0, out, err).objects()
+    assert {at["state"] for at in summary["trials"]} == {"done", "stopped"}
+    assert summary["best"]["validation_loss"] == min(at["validation_loss"] for at in summary["trials"])
+    with folders.local(f"{base}/run/best", "the checkpoint") as best:
+        assert load(best).checkpoint.metrics["validation_loss"] == summary["best"]["validation_loss"]
 
 
 def test_the_best_epoch_of_the_best_trial_is_promoted(search: Search) -> None:

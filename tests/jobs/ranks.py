@@ -4,8 +4,8 @@
 
 Each attempt forks the workers anew, worlds[i] of them (the last number from then on); in attempt i worker
 deaths[i][0] is sent signal deaths[i][3] as it is about to do step (epoch, step) = deaths[i][1:3]. Attempts go on until
-one ends well. Prints what the first worker told, a JSON
-object a line, and {"attempt": i} ahead of each attempt.
+one ends well. Prints what the first worker told, a JSON object a line, {"attempt": i} ahead of each attempt, and
+{"exits": [...]} after it: the workers' exit codes.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ def main(worlds: list[int], data: str, run: str, recipe: dict[str, Any], deaths:
                 process.join(SECONDS)
                 if process.exitcode is None:
                     process.kill()
+                    process.join()
+            print(json.dumps({"exits": [process.exitcode for process in started]}), flush=True)
             if all(process.exitcode == 0 for process in started):
                 return
         if started[0].exitcode not in (1, -signal.SIGKILL):

@@ -100,6 +100,18 @@ def test_sigterm_loses_no_step(tiny: Dataset, tmp_path: Path) -> None:
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
+def test_a_second_worker_ends_with_the_first(tiny: Dataset, tmp_path: Path) -> None:
+    """One that is left alone waits for the first one's gradients until it is killed, and no attempt ends."""
+    recipe = small("seg", "saving.seconds=3600")
+    undisturbed = trained(tiny, tmp_path / "whole", recipe, 2)
+    told = trained(tiny, tmp_path / "stopped", recipe, 2,
+                   deaths=[(0, 1, 2, signal.SIGTERM), (0, 2, 0, signal.SIGTERM)])
+    assert [line["exits"] for line in told if "exits" in line] == [[1, 0], [1, 0], [0, 0]]
+    assert {"saved": [1, 3]} in told
+    assert losses(told) == losses(undisturbed)
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
 def test_two_workers_do_what_one_does(tiny: Dataset, tmp_path: Path) -> None:
     """The same batches, so the same losses, but for the order in which floating-point numbers are added."""
     recipe = small("seg", "epochs=8")
