@@ -85,6 +85,8 @@ class Frame:
     has_overlay: bool
     person: tuple[float | None, float | None, str | None] = field(repr=False)
     """Height in cm, weight in kg, sex."""
+    phantom: bool
+    """QualityControlImage (PS3.3, C.7.6.1): not of a person."""
 
 
 def read_frames(members: Iterable[Member]) -> list[Frame]:
@@ -182,7 +184,8 @@ def _frame(ds: Facts, facts: Facts, overlaid: range, member: Member, index: int)
         trigger=_first(facts, "TriggerTime", "NominalCardiacTriggerDelayTime"),
         interval=_first(facts, "NominalInterval", "RRIntervalTimeNominal"),
         temporal_index=None if temporal is None else int(temporal), has_overlay=index + 1 in overlaid,
-        person=(height * 100 if height else None, _first(ds, "PatientWeight"), _text(ds, "PatientSex") or None))
+        person=(height * 100 if height else None, _first(ds, "PatientWeight"), _text(ds, "PatientSex") or None),
+        phantom=_text(ds, "QualityControlImage") == "YES")
 
 
 def _shape(ds: Facts, member: Member) -> tuple[int, int]:

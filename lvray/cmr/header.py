@@ -40,7 +40,7 @@ BINARY = {"US": struct.Struct("<H"), "UL": struct.Struct("<I"), "FD": struct.Str
 NAMES = """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription InstanceNumber
     AcquisitionDateTime AcquisitionDate AcquisitionTime ContentTime FrameAcquisitionDateTime
-    PatientID PatientName PatientBirthDate PatientSex PatientSize PatientWeight
+    PatientID PatientName PatientBirthDate PatientSex PatientSize PatientWeight QualityControlImage
     ImagePositionPatient ImageOrientationPatient PixelSpacing TemporalPositionIndex TemporalPositionIdentifier
     TriggerTime NominalCardiacTriggerDelayTime NominalInterval RRIntervalTimeNominal
     Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation

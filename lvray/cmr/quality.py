@@ -16,6 +16,7 @@ DEFAULT = Quality()
 class Flag(StrEnum):
     """The values are stable: JSON, shards and reports hold them. `words` explains each."""
 
+    PHANTOM = "phantom"
     SEVERAL_STACKS = "several_stacks"
     SLICES_UNUSUAL = "slices_unusual"
     UNEVEN_PITCH = "uneven_pitch"
@@ -46,6 +47,7 @@ class Flag(StrEnum):
 
 
 _WORDS: dict[Flag, str] = {
+    Flag.PHANTOM: "images of a phantom, not of a person",
     Flag.SEVERAL_STACKS: "more than one short-axis stack; the fullest was taken",
     Flag.SLICES_UNUSUAL: "fewer than {q.stack_slices[0]} or more than {q.stack_slices[1]} slices: are some missing,"
                          " or some of another scan?",

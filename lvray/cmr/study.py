@@ -126,6 +126,7 @@ def read_cine(members: Iterable[Member], quality: Quality = DEFAULT) -> Cine:
     along = _along(stack)
     several = len(stacks) > 1 and sum(len(_split_slices(s, _along(s))) > 2 for s in stacks) > 1
     flags = {Flag.SEVERAL_STACKS} if several else set()
+    flags |= {Flag.PHANTOM} if any(f.phantom for f in stack) else set()
     plain = [f for f in stack if not OUTLINES_NAME.search(f.description)]
     slices = [_one_acquisition(s) for s in _split_slices(plain or stack, along)]
     if len(slices) < 2:

@@ -140,7 +140,7 @@ class Make:
                      description="", acquired="", patient="", identity=("", "", "", ""), shape=(4, 4),
                      position=(0.0, 0.0, 0.0),
                      orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0), trigger=trigger, interval=interval,
-                     temporal_index=temporal, has_overlay=False, person=(None, None, None))
+                     temporal_index=temporal, has_overlay=False, person=(None, None, None), phantom=False)
 
 
 @pytest.fixture(scope="session")

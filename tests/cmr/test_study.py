@@ -323,7 +323,7 @@ def test_times_that_are_the_same_everywhere_do_not_lose_images(make: Any) -> Non
 def test_uk_biobanks_layouts(phantom: Phantom, quirks: tuple[str, ...]) -> None:
     subject, cine = phantom(*quirks)
     assert cine.first_phase_is_ed
-    assert cine.flags == ()
+    assert cine.flags == (Flag.PHANTOM,)
     assert (cine.slices, cine.phases) == (7, 4)
     assert {p for _, p in cine.outlined} == {0, subject.es}
     expected = np.stack([frames(subject, z) for z in range(7)], 1)

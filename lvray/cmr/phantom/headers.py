@@ -37,6 +37,7 @@ def study(who: Person, view: Scan, key: str, phases: int) -> Dataset:
     ds.StudyDescription = "Heart^UKB"
     ds.ManufacturerModelName = "Aera"
     ds.ReferringPhysicianName = ""
+    ds.QualityControlImage = "YES"
     ds.PatientName = who.name
     ds.PatientID = str(who.eid)
     ds.PatientBirthDate = who.birth.strftime("%Y%m%d")
