@@ -23,6 +23,10 @@ from lvray.shards.patience import patiently
 from lvray.shards.schema import TENSORS
 
 
+class OtherData(UseError):
+    """No generation of the data set has the manifest that is asked for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """uri, absolute; manifest and the sha256 of its bytes; index: a line a row (index.INDEX), numbered from 0."""
@@ -40,7 +44,7 @@ class Dataset:
 def open_dataset(uri: str, checksum: str | None = None) -> Dataset:
     """The generation at a URI whose manifest has that sha256; without one, the last.
 
-    UseError where there is no such generation, no data set, a damaged one, or one of another version;
+    OtherData where there is no such generation; UseError: no data set, a damaged one, or one of another version;
     EnvironmentFault as storage.
     """
     uri = storage.absolute(uri)
@@ -54,8 +58,8 @@ def open_dataset(uri: str, checksum: str | None = None) -> Dataset:
         if hashlib.sha256(earlier[1]).hexdigest() == checksum:
             found, data = earlier
     if checksum not in (None, hashlib.sha256(data).hexdigest()):
-        raise UseError("the data set has no generation with the manifest that is asked for: is it another data set, or"
-                       " was it made anew?")
+        raise OtherData("the data set has no generation with the manifest that is asked for: is it another data set, or"
+                        " was it made anew?")
     index = _table(_checked(uri, found.index), found.index)
     if not index.schema.equals(INDEX):
         raise UseError(f"{found.index.name} has other columns than this lvray expects: tensorize anew")
