@@ -15,7 +15,8 @@ import numpy as np
 
 from lvray.errors import UseError
 from lvray.evidence import centering, indices
-from lvray.evidence.agreement import Agreement, Margin, agreement, compare_correlations, margin, predict_the_mean
+from lvray.evidence.agreement import Agreement, Margin, agreement, margin, predict_the_mean
+from lvray.evidence.correlation import compare_correlations
 
 MANUAL_G = (0.0, 500.0)
 """The open interval that a manual mass must lie in (method.md)."""
