@@ -1,12 +1,10 @@
 """The evaluation: each method against the manual labels of people it never saw, and nobody lost unseen.
 
-Centering and the baseline are fitted on training people; every other figure is of holdout people alone.
+Centering and the baseline are fitted on training people; every other figure is of the people evaluated alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,27 +12,16 @@ from typing import Any
 import numpy as np
 
 from lvray.errors import UseError
-from lvray.evidence import centering, indices
+from lvray.evidence import centering, details
 from lvray.evidence.agreement import Agreement, Margin, agreement, margin, predict_the_mean
+from lvray.evidence.conformal import Intervals
 from lvray.evidence.correlation import compare_correlations
-
-MANUAL_G = (0.0, 500.0)
-"""The open interval that a manual mass must lie in (method.md)."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """One study of one participant, as the evaluation needs it. Masses in grams; None is unknown."""
-
-    participant: str
-    """The keyed hash."""
-    manual_g: float | None
-    estimates_g: Mapping[str, float | None]
-    """Raw estimates by the method's name; a name left out is an estimate that does not exist."""
-    sex: str | None = None
-    """"male" or "female"."""
-    height_cm: float | None = None
-    weight_kg: float | None = None
+from lvray.evidence.details import Case, Covered, Outcome, Overlapped
+from lvray.evidence.hypertrophy import Hypertrophy
+from lvray.evidence.outcomes import Odds
+from lvray.evidence.paired import Paired, compare
+from lvray.evidence.people import Counts, Labelled, Person, estimate, labelled
+from lvray.evidence.subgroups import FlagEffect, Subgroup
 
 
 @dataclass(frozen=True)
@@ -50,33 +37,8 @@ METHODS = (Method("ML4Hseg", centred=True), Method("ML4Hreg", centred=False), Me
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Where the rows of one side went: rows = repeats + unlabelled + out_of_range + labelled."""
-
-    rows: int
-    repeats: int
-    """Further studies of a participant already counted: the first one given is used."""
-    unlabelled: int
-    out_of_range: int
-    """A manual mass that is not between 0 and 500 g."""
-    labelled: int
-    estimated: Mapping[str, int]
-    """Labelled people that each method has an estimate of."""
-
-
-@dataclass(frozen=True)
-class Lvh:
-    """LV hypertrophy by manual mass and by estimate: people in each cell, among those of known sex and size."""
-
-    both: int
-    manual_only: int
-    estimate_only: int
-    neither: int
-
-
-@dataclass(frozen=True)
 class Row:
-    """One form of one method on the holdout."""
+    """One form of one method."""
 
     method: str
     centred: bool
@@ -87,8 +49,12 @@ class Row:
     margin: Margin | None
     """Against predicting the training people's mean, on this row's people; None without training labels."""
     p_reference: float | None
-    """P that it correlates with the manual mass as the reference row does, on the people both have."""
-    lvh: Lvh
+    """P that it correlates with the manual mass as the reference row does, on the people both have (Williams)."""
+    errors: Paired | None
+    """How much closer than the reference row it is, on the people both have."""
+    lvh: Hypertrophy
+    odds: Mapping[str, Odds]
+    """Of each outcome, for LVH by this row."""
     pairs: tuple[tuple[float, float], ...]
     """(manual, estimate) of each person: individual values, for the pictures only."""
 
@@ -105,16 +71,27 @@ class Evaluation:
     reference: str | None
     """Label of the row that P compares with: the first headline row that has people."""
     baseline: Agreement | None
-    """Predicting the training people's mean for every labelled holdout person; None without training labels."""
+    """Predicting the training people's mean for every labelled person; None without training labels."""
+    manual_odds: Mapping[str, Odds]
+    """Of each outcome, for LVH by manual mass."""
+    subgroups: tuple[Subgroup, ...]
+    """Of the reference row, as flag_effects and worst."""
+    flag_effects: tuple[FlagEffect, ...]
+    worst: tuple[Case, ...]
+    overlaps: tuple[Overlapped, ...]
+    intervals: tuple[Intervals, ...]
+    coverages: tuple[Covered, ...]
     centerings: Mapping[str, centering.Centering]
     training: Counts
     holdout: Counts
+    """Of the people evaluated."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: every figure, no individual value."""
         plain = asdict(self)
         for row in plain["rows"]:
             del row["pairs"]
+        del plain["worst"]
         return plain
 
 
@@ -127,80 +104,67 @@ class _Column:
     headline: bool
     grams: Mapping[str, float]
 
+    def of(self, people: Sequence[Labelled]) -> tuple[list[float], list[float]]:
+        """Estimates and manual masses."""
+        return [self.grams[p.participant] for p in people], [p.manual_g for p in people]
+
 
 def _label(method: str, centred: bool) -> str:
     return f"{method} ({'centred' if centred else 'raw'})"
 
 
-def evaluate(training: Sequence[Person], holdout: Sequence[Person], methods: Sequence[Method] = METHODS) -> Evaluation:
+def evaluate(training: Sequence[Person], holdout: Sequence[Person], methods: Sequence[Method] = METHODS, *,
+             intervals: Sequence[Intervals] = (), outcomes: Mapping[str, Outcome] | None = None,
+             both_sides: bool = False) -> Evaluation:
     """Evaluate the methods on the holdout, each raw and (where training people allow it) centred.
 
-    UseError where a participant is on both sides, or an estimate is not a finite number. A method without
+    intervals: the fitted ones, whose people's are in `Person.intervals_g`. outcomes: by name. both_sides: a participant
+    may be in both. UseError where one is all the same, or an estimate is not a finite number. A method without
     estimates, and a figure of too few people, is None, not an error.
     """
     shared = {p.participant for p in training} & {p.participant for p in holdout}
-    if shared:
+    if shared and not both_sides:
         raise UseError(f"evaluate: {len(shared)} of the participants are both in training and in the holdout,"
                        f" one of them {min(shared)}; split by participant")
     names = [method.name for method in methods]
-    train, train_counts = _labelled(training, names)
-    held, held_counts = _labelled(holdout, names)
+    train, train_counts = labelled(training, names)
+    held, held_counts = labelled(holdout, names)
     centerings = {name: fitted for name in names if (fitted := _centering(train, name)) is not None}
     columns = [c for method in methods for c in _columns(method, held, centerings.get(method.name))]
     columns.sort(key=lambda column: not column.headline)
     reference = next((c for c in columns if c.headline and c.grams), None)
     common = set.intersection(*(set(c.grams) for c in columns if c.grams)) if reference else set()
-    train_g = [_manual(p) for p in train]
+    train_g = [p.manual_g for p in train]
+    known = outcomes or {}
+    best = [p for p in held if reference is not None and p.participant in reference.grams]
+    by_best, best_name = (reference.grams, reference.method) if reference else ({}, "")
     return Evaluation(
-        rows=tuple(_row(column, held, reference, common, train_g) for column in columns),
+        rows=tuple(_row(column, held, reference, common, train_g, known) for column in columns),
         reference=_label(reference.method, reference.centred) if reference else None,
-        baseline=predict_the_mean(train_g, [_manual(p) for p in held]) if train_g else None,
+        baseline=predict_the_mean(train_g, [p.manual_g for p in held]) if train_g else None,
+        manual_odds=details.of_outcomes(held, {p.participant: p.manual_g for p in held}, known),
+        subgroups=details.by_subgroup(best, by_best),
+        flag_effects=details.by_flag(best, by_best, best_name),
+        worst=details.worst(best, by_best, best_name),
+        overlaps=tuple(o for name in names for o in details.overlapped(held, name)),
+        intervals=tuple(intervals),
+        coverages=tuple(c for fitted in intervals for c in details.covered(held, fitted)),
         centerings=centerings,
         training=train_counts,
         holdout=held_counts,
     )
 
 
-def _labelled(people: Sequence[Person], methods: Sequence[str]) -> tuple[list[Person], Counts]:
-    first: dict[str, Person] = {}
-    for person in people:
-        first.setdefault(person.participant, person)
-    known = [p for p in first.values() if p.manual_g is not None]
-    labelled = [p for p in known if MANUAL_G[0] < _manual(p) < MANUAL_G[1]]
-    estimated = {name: sum(_estimate(p, name) is not None for p in labelled) for name in methods}
-    return labelled, Counts(
-        rows=len(people),
-        repeats=len(people) - len(first),
-        unlabelled=len(first) - len(known),
-        out_of_range=len(known) - len(labelled),
-        labelled=len(labelled),
-        estimated=estimated,
-    )
-
-
-def _manual(person: Person) -> float:
-    assert person.manual_g is not None
-    return person.manual_g
-
-
-def _estimate(person: Person, method: str) -> float | None:
-    grams = person.estimates_g.get(method)
-    if grams is not None and not math.isfinite(grams):
-        raise UseError(f"evaluate: the {method} estimate of participant {person.participant} is {grams};"
-                       " leave it out where there is none")
-    return grams
-
-
-def _centering(train: Sequence[Person], method: str) -> centering.Centering | None:
-    people = [(grams, _manual(p), p.sex) for p in train if (grams := _estimate(p, method)) is not None]
+def _centering(train: Sequence[Labelled], method: str) -> centering.Centering | None:
+    people = [(grams, p.manual_g, p.sex) for p in train if (grams := estimate(p, method)) is not None]
     if not people:
         return None
     estimates, manual, sexes = zip(*people, strict=True)
     return centering.fit(estimates, manual, sexes)
 
 
-def _columns(method: Method, held: Sequence[Person], fitted: centering.Centering | None) -> list[_Column]:
-    raw = {p.participant: grams for p in held if (grams := _estimate(p, method.name)) is not None}
+def _columns(method: Method, held: Sequence[Labelled], fitted: centering.Centering | None) -> list[_Column]:
+    raw = {p.participant: grams for p in held if (grams := estimate(p, method.name)) is not None}
     if fitted is None:
         return [_Column(method.name, centred=False, headline=True, grams=raw)]
     centred = {p.participant: fitted.apply(raw[p.participant], p.sex) for p in held if p.participant in raw}
@@ -210,41 +174,33 @@ def _columns(method: Method, held: Sequence[Person], fitted: centering.Centering
     ]
 
 
-def _row(column: _Column, held: Sequence[Person], reference: _Column | None, common: Set[str],
-         train_g: Sequence[float]) -> Row:
+def _row(column: _Column, held: Sequence[Labelled], reference: _Column | None, common: Set[str],
+         train_g: Sequence[float], outcomes: Mapping[str, Outcome]) -> Row:
     people = [p for p in held if p.participant in column.grams]
-    grams, manual = _pair(people, column)
+    grams, manual = column.of(people)
     baseline = np.full(len(people), np.mean(train_g)) if train_g else None
+    p_reference, errors = _against(reference, column, people)
     return Row(
         method=column.method,
         centred=column.centred,
         headline=column.headline,
         agreement=agreement(grams, manual),
-        common=agreement(*_pair([p for p in people if p.participant in common], column)),
+        common=agreement(*column.of([p for p in people if p.participant in common])),
         margin=None if baseline is None else margin(grams, baseline, manual),
-        p_reference=_p_against(reference, column, held),
-        lvh=_lvh(people, column),
+        p_reference=p_reference,
+        errors=errors,
+        lvh=details.of_lvh(people, column.grams),
+        odds=details.of_outcomes(people, column.grams, outcomes),
         pairs=tuple(zip(manual, grams, strict=True)),
     )
 
 
-def _pair(people: Sequence[Person], column: _Column) -> tuple[list[float], list[float]]:
-    return [column.grams[p.participant] for p in people], [_manual(p) for p in people]
-
-
-def _p_against(reference: _Column | None, column: _Column, held: Sequence[Person]) -> float | None:
+def _against(reference: _Column | None, column: _Column,
+             people: Sequence[Labelled]) -> tuple[float | None, Paired | None]:
+    """P of equal correlation, and the paired errors, on the people of whom both have an estimate."""
     if reference is None or reference.method == column.method:
-        return None
-    people = [p for p in held if p.participant in column.grams and p.participant in reference.grams]
-    grams, manual = _pair(people, column)
-    return compare_correlations(grams, _pair(people, reference)[0], manual)
-
-
-def _lvh(people: Sequence[Person], column: _Column) -> Lvh:
-    cells: Counter[tuple[bool, bool]] = Counter()
-    for p in people:
-        by_manual = indices.lvh(indices.lvmi(_manual(p), p.height_cm, p.weight_kg), p.sex)
-        by_estimate = indices.lvh(indices.lvmi(column.grams[p.participant], p.height_cm, p.weight_kg), p.sex)
-        if by_manual is not None and by_estimate is not None:
-            cells[by_manual, by_estimate] += 1
-    return Lvh(cells[True, True], cells[True, False], cells[False, True], cells[False, False])
+        return None, None
+    both = [p for p in people if p.participant in reference.grams]
+    grams, manual = column.of(both)
+    theirs, _ = reference.of(both)
+    return compare_correlations(grams, theirs, manual), compare(grams, theirs, manual)

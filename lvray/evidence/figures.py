@@ -1,4 +1,4 @@
-"""The pictures, as PNG bytes: outlines on a study, scatter against manual labels, a contact sheet.
+"""The pictures, as PNG bytes: outlines on a study, one study by three methods, a contact sheet.
 
 Deterministic: same input, same bytes. Colours are Okabe and Ito's, which people of every colour vision tell apart.
 """
@@ -11,13 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-
-from lvray.evidence.evaluation import Row
 
 ORANGE, SKY, BLUE, GREY = "#E69F00", "#56B4E9", "#0072B2", "#6B7280"
 INK = "#1F2937"
@@ -75,30 +73,23 @@ def overlay(study: Study, mask_name: str = "estimate", other_name: str = "refere
     return png(figure)
 
 
-def scatter(rows: Sequence[Row]) -> bytes:
-    """Estimate against manual LV mass, a panel a row, all on the same axes, with the line of identity. PNG."""
-    across = min(3, max(1, len(rows)))
-    down = max(1, math.ceil(len(rows) / across))
-    figure = Figure(figsize=(3.1 * across, 3.45 * down), dpi=110, facecolor="white",
-                    layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.12))
-    grams = [g for row in rows for pair in row.pairs for g in pair] or [0.0, 200.0]
-    pad = 0.06 * (max(grams) - min(grams)) + 5
-    limits = (min(grams) - pad, max(grams) + pad)
-    for k, row in enumerate(rows):
-        axes = figure.add_subplot(down, across, k + 1)
-        axes.plot(limits, limits, color=GREY, linewidth=1, linestyle="dashed", zorder=1)
-        if row.pairs:
-            manual, estimate = zip(*row.pairs, strict=True)
-            few = len(row.pairs) < 100
-            axes.scatter(manual, estimate, s=34 if few else 10, c=BLUE, alpha=0.85 if few else 0.4,
-                         edgecolors="white", linewidths=0.6 if few else 0, zorder=2)
-        axes.set(xlim=limits, ylim=limits, aspect="equal")
-        axes.set_title(row.label, fontsize=11, color=INK, fontweight="bold", loc="left", pad=20)
-        axes.text(0, 1.025, _figures_of(row), transform=axes.transAxes, fontsize=9, color=INK)
-        axes.set_xlabel("manual LV mass (g)", fontsize=9, color=INK)
-        if k % across == 0:
-            axes.set_ylabel("estimate (g)", fontsize=9, color=INK)
-        plain(axes)
+def overview(study: Study, titles: Sequence[str]) -> bytes:
+    """The middle slice three times: the image alone, which is all that a regressor sees, with the mask (orange) and
+    with the other one (blue); a title above each. PNG."""
+    rows, columns = _heart_window(study)
+    z = three_slices(study)[1]
+    crop = study.image[z, rows, columns]
+    low, high = np.percentile(crop, (1, 99.5))
+    figure = Figure(figsize=(9.0, 3.3), dpi=110, facecolor="black", layout="constrained")
+    for k, (mask, colour, title) in enumerate(zip((None, study.mask, study.other), (INK, ORANGE, SKY), titles,
+                                                  strict=True)):
+        axes = figure.add_subplot(1, 3, k + 1)
+        axes.imshow(crop, cmap="gray", vmin=low, vmax=max(high, low + 1e-6),
+                    aspect=study.spacing[1] / study.spacing[2], interpolation="bilinear")
+        if mask is not None:
+            _outlines(axes, mask[z, rows, columns], colour, "solid")
+        axes.set_title(title, color="white", fontsize=10, pad=5)
+        axes.set_axis_off()
     return png(figure)
 
 
@@ -176,13 +167,6 @@ def _legend(figure: Figure, study: Study, mask_name: str, other_name: str) -> No
                       borderaxespad=0.2, columnspacing=2.5)
 
 
-def _figures_of(row: Row) -> str:
-    a = row.agreement
-    r = "r –" if a.r is None else f"r {a.r:.2f}"
-    mae = "MAE –" if a.mae_g is None else f"MAE {a.mae_g:.1f} g"
-    return f"{r}   {mae}   n {a.n}"
-
-
 def plain(axes: Axes) -> None:
     """Axes without a frame."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -194,4 +178,12 @@ def png(figure: Figure) -> bytes:
     """The same figure, the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """The same figure, the same bytes; text as outlines, so that it looks the same everywhere."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "lvray"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

@@ -80,7 +80,8 @@ def _kappa(both: int, manual_only: int, estimate_only: int, neither: int) -> tup
     n = both + manual_only + estimate_only + neither
     if n in (0, both, neither):
         return None, (None, None)
-    found = cohens_kappa(np.array([[both, manual_only], [estimate_only, neither]]))
+    with np.errstate(invalid="ignore", divide="ignore"):  # statsmodels divides by a variance that may be 0
+        found = cohens_kappa(np.array([[both, manual_only], [estimate_only, neither]]))
     kappa = float(found.kappa)
     if not found.std_kappa > 1e-9:
         return kappa, (None, None)

@@ -1,4 +1,4 @@
-"""The plots of an evaluation: distributions, Bland and Altman's, forest, coverage of intervals.
+"""The plots of an evaluation: scatter, distributions, Bland and Altman's, forest, coverage of intervals.
 
 Each is a matplotlib figure; figures.png and figures.svg turn it into bytes. Same input, same bytes.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lvray.evidence.agreement import Agreement
 from lvray.evidence.evaluation import Row
@@ -30,6 +31,33 @@ class Bar:
     value: float | None
     low: float | None
     high: float | None
+
+
+def scatter(rows: Sequence[Row]) -> Figure:
+    """Estimate against manual LV mass, a panel a row, all on the same axes, with the line of identity."""
+    across = min(3, max(1, len(rows)))
+    down = max(1, math.ceil(len(rows) / across))
+    figure = Figure(figsize=(3.1 * across, 3.45 * down), dpi=110, facecolor="white",
+                    layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.12))
+    grams = [g for row in rows for pair in row.pairs for g in pair] or [0.0, 200.0]
+    pad = 0.06 * (max(grams) - min(grams)) + 5
+    limits = (min(grams) - pad, max(grams) + pad)
+    for k, row in enumerate(rows):
+        axes = figure.add_subplot(down, across, k + 1)
+        axes.plot(limits, limits, color=GREY, linewidth=1, linestyle="dashed", zorder=1)
+        if row.pairs:
+            manual, estimate = zip(*row.pairs, strict=True)
+            few = len(row.pairs) < 100
+            axes.scatter(manual, estimate, s=34 if few else 10, c=BLUE, alpha=0.85 if few else 0.4,
+                         edgecolors="white", linewidths=0.6 if few else 0, zorder=2)
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set_title(row.label, fontsize=11, color=INK, fontweight="bold", loc="left", pad=20)
+        axes.text(0, 1.025, _figures_of(row), transform=axes.transAxes, fontsize=9, color=INK)
+        axes.set_xlabel("manual LV mass (g)", fontsize=9, color=INK)
+        if k % across == 0:
+            axes.set_ylabel("estimate (g)", fontsize=9, color=INK)
+        plain(axes)
+    return figure
 
 
 def distributions(grams: Mapping[str, Sequence[float]], manual: str) -> Figure:
@@ -137,3 +165,10 @@ def _limits(axes: Axes, a: Agreement) -> None:
 def _shares(column: Sequence[float], bins: np.ndarray) -> np.ndarray:
     counts, _ = np.histogram(column, bins)
     return counts / max(len(column), 1)
+
+
+def _figures_of(row: Row) -> str:
+    a = row.agreement
+    r = "r –" if a.r is None else f"r {a.r:.2f}"
+    mae = "MAE –" if a.mae_g is None else f"MAE {a.mae_g:.1f} g"
+    return f"{r}   {mae}   n {a.n}"

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lvray.evidence.agreement import Agreement, Margin
+from lvray.evidence.details import Covered, Overlapped
 from lvray.evidence.evaluation import Evaluation, Row
+from lvray.evidence.outcomes import Odds
+from lvray.evidence.subgroups import FlagEffect, Subgroup
 
 NONE = "–"
 HEADINGS = ("method", "n", "r (95% CI)", "MAE, g (95% CI)", "bias, g", "limits of agreement, g", "P")
+DETAILS = ("method", "concordance (95% CI)", "bias, g (95% CI)", "lower limit, g (95% CI)", "upper limit, g (95% CI)",
+           "calibration slope (95% CI)", "intercept, g (95% CI)", "MAE, g (95% BCa bootstrap)")
+GROUPS = ("people", "n", "r (95% CI)", "MAE, g (95% CI)", "bias, g (95% CI)")
+COVERAGE = ("method", "people", "n", "inside", "share (95% CI)", "expected in 95% of trials")
+LVH = ("method", "both", "manual only", "method only", "neither", "sensitivity (95% CI)", "specificity (95% CI)",
+       "kappa (95% CI)")
+FLAG = ("flag", "people with", "without", "MAE with, g", "MAE without, g", "difference, g (95% CI)")
+OVERLAP = ("method", "structure", "n", "Dice (95% CI)", "mean surface distance, mm", "95th percentile, mm")
 TERMINAL_COLUMNS = 5
 """As many of the columns as fit a terminal of 80 characters."""
 MEAN = "predict the mean"
@@ -21,11 +34,80 @@ def agreement_cells(a: Agreement) -> tuple[str, ...]:
     """n, r, MAE, bias and limits of agreement, as text; a dash where a figure is not estimable."""
     return (
         str(a.n),
-        _interval(a.r, a.r_low, a.r_high, ".3f"),
-        _interval(a.mae_g, a.mae_low, a.mae_high, ".1f"),
+        interval(a.r, a.r_low, a.r_high, ".3f"),
+        interval(a.mae_g, a.mae_low, a.mae_high, ".1f"),
         NONE if a.bias_g is None else f"{a.bias_g:+.1f}",
         NONE if a.loa_low is None or a.loa_high is None else f"{a.loa_low:+.1f} to {a.loa_high:+.1f}",
     )
+
+
+def detail_cells(row: Row) -> tuple[str, ...]:
+    """Under DETAILS."""
+    a = row.agreement
+    return (row.label, interval(a.ccc, a.ccc_low, a.ccc_high, ".3f"),
+            interval(a.bias_g, a.bias_low, a.bias_high, "+.1f"),
+            interval(a.loa_low, a.loa_low_low, a.loa_low_high, "+.1f"),
+            interval(a.loa_high, a.loa_high_low, a.loa_high_high, "+.1f"),
+            interval(a.slope, a.slope_low, a.slope_high, ".2f"),
+            interval(a.intercept_g, a.intercept_low, a.intercept_high, "+.1f"),
+            interval(a.mae_g, a.mae_bca_low, a.mae_bca_high, ".1f"))
+
+
+def group_cells(group: Subgroup) -> tuple[str, ...]:
+    """Under GROUPS."""
+    a = group.agreement
+    return (f"{group.grouping}: {group.level}", *agreement_cells(a)[:3],
+            interval(a.bias_g, a.bias_low, a.bias_high, "+.1f"))
+
+
+def coverage_cells(covered: Covered) -> tuple[str, ...]:
+    """Under COVERAGE."""
+    c = covered.coverage
+    expected = NONE if c.expected_low is None or c.expected_high is None else \
+        f"{c.expected_low:.1%} to {c.expected_high:.1%}"
+    return (covered.method, f"{covered.grouping}: {covered.level}" if covered.grouping else covered.level, str(c.n),
+            str(c.covered), interval(c.share, c.low, c.high, ".1%"), expected)
+
+
+def lvh_cells(row: Row) -> tuple[str, ...]:
+    """Under LVH."""
+    h = row.lvh
+    return (row.label, *map(str, (h.both, h.manual_only, h.estimate_only, h.neither)),
+            interval(h.sensitivity, h.sensitivity_low, h.sensitivity_high, ".2f"),
+            interval(h.specificity, h.specificity_low, h.specificity_high, ".2f"),
+            interval(h.kappa, h.kappa_low, h.kappa_high, ".2f"))
+
+
+def odds_cells(name: str, found: Odds) -> tuple[str, ...]:
+    """Outcome, people, events, odds ratio or why there is none, what it is adjusted for."""
+    ratio = f"not estimable: {found.reason}" if found.odds_ratio is None else \
+        interval(found.odds_ratio, found.low, found.high, ".2f")
+    return (name, str(found.n), str(found.events), ratio, ", ".join(found.adjusted_for) or NONE)
+
+
+def odds_lines(found: Mapping[str, Odds]) -> list[tuple[str, ...]]:
+    """odds_cells of each outcome."""
+    return [odds_cells(name, of) for name, of in found.items()]
+
+
+def flag_cells(effect: FlagEffect) -> tuple[str, ...]:
+    """Under FLAG."""
+    return (effect.flag, str(effect.n_with), str(effect.n_without), number(effect.mae_with_g),
+            number(effect.mae_without_g), interval(effect.difference_g, effect.low, effect.high, "+.1f"))
+
+
+def overlap_cells(found: Overlapped) -> tuple[str, ...]:
+    """Under OVERLAP."""
+    return (found.method, found.structure, str(found.n),
+            interval(found.dice, found.dice_low, found.dice_high, ".3f"), number(found.mean_mm, ".2f"),
+            number(found.hd95_mm, ".1f"))
+
+
+def errors_cells(row: Row) -> tuple[str, ...]:
+    """Method, people, how much closer it is than predicting the mean and than the reference, Wilcoxon's P."""
+    e = row.errors
+    return (row.label, str(row.agreement.n), margin_text(row.margin),
+            NONE if e is None else interval(e.margin_g, e.low, e.high, "+.1f"), p_text(e.p if e else None))
 
 
 def baseline_cells(evaluation: Evaluation) -> tuple[str, ...]:
@@ -55,7 +137,7 @@ def headline(evaluation: Evaluation) -> str:
         return "No holdout person has both a manual mass and an estimate, so nothing can be said of accuracy."
     a = row.agreement
     people = "1 holdout person" if a.n == 1 else f"{a.n} holdout people"
-    off = f"{row.label} was off by {_interval(a.mae_g, a.mae_low, a.mae_high, '.1f', ' g', '95% CI ')} on average"
+    off = f"{row.label} was off by {interval(a.mae_g, a.mae_low, a.mae_high, '.1f', ' g', '95% CI ')} on average"
     words = margin_words(row)
     return f"On {people}, LV mass by {off}." + (f" That is {words}." if words else "")
 
@@ -76,7 +158,7 @@ def margin_words(row: Row) -> str:
 
 def margin_text(margin: Margin | None) -> str:
     """The margin as a cell."""
-    return NONE if margin is None else _interval(margin.margin_g, margin.low, margin.high, "+.1f")
+    return NONE if margin is None else interval(margin.margin_g, margin.low, margin.high, "+.1f")
 
 
 def p_text(p: float | None) -> str:
@@ -86,8 +168,14 @@ def p_text(p: float | None) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
-def _interval(value: float | None, low: float | None, high: float | None, form: str, unit: str = "",
-              name: str = "") -> str:
+def number(value: float | None, form: str = ".1f") -> str:
+    """A figure, or a dash."""
+    return NONE if value is None else f"{value:{form}}"
+
+
+def interval(value: float | None, low: float | None, high: float | None, form: str, unit: str = "",
+             name: str = "") -> str:
+    """A figure and its interval where there is one; a dash for neither."""
     if value is None:
         return NONE
     inside = "" if low is None or high is None else f" ({name}{low:{form}} to {high:{form}})"

@@ -12,7 +12,8 @@ import torch
 import lvray
 from lvray.errors import UseError
 from lvray.evidence import figures
-from lvray.evidence.evaluation import METHODS, Evaluation, Method, Person, evaluate
+from lvray.evidence.evaluation import METHODS, Evaluation, Method, evaluate
+from lvray.evidence.people import Person
 from lvray.evidence.report import Picture, Report, write_report
 from lvray.jobs import estimates, trial
 from lvray.nets.predict import Predictor

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lvray.errors import UseError
-from lvray.evidence.evaluation import Evaluation, Method, Person, Row, evaluate
+from lvray.evidence.evaluation import Evaluation, Method, Row, evaluate
+from lvray.evidence.people import Person
 
 ALL = ("ML4Hseg", "ML4Hreg", "InlineVF")
 

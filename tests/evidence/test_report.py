@@ -10,7 +10,8 @@ import pytest
 
 from lvray.errors import EnvironmentFault
 from lvray.evidence import table
-from lvray.evidence.evaluation import Evaluation, Person, evaluate
+from lvray.evidence.evaluation import Evaluation, evaluate
+from lvray.evidence.people import Person
 from lvray.evidence.report import Picture, Report, write_report
 
 VOID = {"meta", "img", "link", "br"}
@@ -55,7 +56,7 @@ def test_the_page_is_whole_and_needs_nothing_beside_it(tmp_path: Path) -> None:
     reader = Balance()
     reader.feed(page)
     assert reader.open == []
-    assert len(reader.sources) == 2
+    assert len(reader.sources) == 5  # the picture, and four plots
     assert all(source.startswith("data:image/png;base64,") for source in reader.sources)
     assert not re.search(r"https?:|@import|url\(|<script", page)
 

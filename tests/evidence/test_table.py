@@ -6,7 +6,8 @@ import pytest
 
 from lvray.evidence import table
 from lvray.evidence.agreement import Margin
-from lvray.evidence.evaluation import Evaluation, Person, evaluate
+from lvray.evidence.evaluation import Evaluation, evaluate
+from lvray.evidence.people import Person
 
 
 def found(n: int) -> Evaluation:
