@@ -35,9 +35,11 @@ def odds(lvh: Sequence[bool | None], outcome: Sequence[bool | None], age: Sequen
          sex: Sequence[str | None]) -> Odds:
     """Odds of outcome [n] by lvh [n], age [n] in years and sex [n] ("male", "female"); None is unknown.
 
-    ValueError unless of one length. The analysis of Khurshid 2021, which reports 4.67 (3.28-6.49) for heart failure.
+    ValueError unless of one length, and for another sex. The analysis of Khurshid 2021, which reports 4.67 (3.28-6.49) for heart failure.
     """
     people = [p for p in zip(lvh, outcome, age, sex, strict=True) if None not in p]
+    if any(p[3] not in ("male", "female") for p in people):
+        raise ValueError('sex is "male", "female" or None')
     has = np.array([bool(p[0]) for p in people], dtype=np.float64)
     event = np.array([bool(p[1]) for p in people], dtype=np.float64)
     columns = {"age": np.array([p[2] for p in people], dtype=np.float64),
@@ -78,4 +80,4 @@ def _separated(design: NDArray[np.float64], event: NDArray[np.float64]) -> bool:
     """
     signed = design * (2 * event - 1)[:, None]
     found = optimize.linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(event)), bounds=(-1, 1))
-    return bool((signed @ found.x).max() > 1e-5)
+    return found.x is not None and bool((signed @ found.x).max() > 1e-5)
