@@ -56,7 +56,8 @@ class Intervals:
         """What to_dict gave. UseError where it is something else."""
         try:
             found = cls(**plain)
-            sound = (found.kind in ("phantom", "real") and 0 < found.level < 1 and found.n >= 1
+            sound = (found.kind in ("phantom", "real") and 0 < found.level < 1
+                     and found.n >= sum(found.n_by_sex.values()) and found.half_g_by_sex.keys() <= found.n_by_sex.keys()
                      and all(math.isfinite(g) and g >= 0 for g in (found.half_g, *found.half_g_by_sex.values())))
         except (TypeError, AttributeError) as error:
             raise UseError("intervals: not what lvray wrote; fit them again with the calibration people") from error
