@@ -38,7 +38,7 @@ LAYERS = {
     "shards.stream": Layer("numpy pyarrow", f"{CORE} shards", late="ray"),
     "shards.order": Layer("numpy"),
     "nets": Layer("numpy torch", "errors nets", late="safetensors"),
-    "evidence": Layer("numpy scipy matplotlib jinja2", "lvray errors evidence"),
+    "evidence": Layer("numpy scipy statsmodels surface_distance matplotlib jinja2", "lvray errors evidence"),
     "estimate": Layer("numpy", "lvray errors cmr nets evidence"),
     "jobs": Layer("numpy pyarrow nibabel torch ray", f"{ALL_BELOW} jobs console"),
     "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
@@ -56,7 +56,8 @@ MODULES = {
     "lvray.cmr": "archive codestream contours dicom ed file geometry header heart mass measure nifti phases pixels"
                  " quality study",
     "lvray.cmr.phantom": "headers heart images outlines participant people scan signal torso ukb",
-    "lvray.evidence": "agreement centering evaluation figures indices page report search table training",
+    "lvray.evidence": "agreement bootstrap calibration centering columns conformal correlation evaluation figures"
+                      " hypertrophy indices limits outcomes overlap page paired report search subgroups table training",
     "lvray.jobs": "board checkpoints claim cluster demo estimates evaluate fit guard in_order job link loop metrics"
                   " mode nonfinite phantom predict prepare real report selection sheet show space state tensorize told"
                   " tpe track train trial tune validate worker",

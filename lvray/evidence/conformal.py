@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from lvray.errors import UseError
 from lvray.evidence.columns import grams
@@ -56,7 +55,8 @@ class Intervals:
         """What to_dict gave. UseError where it is something else."""
         try:
             found = cls(**plain)
-            sound = (found.kind in ("phantom", "real") and 0 < found.level < 1 and found.n >= 1
+            sound = (found.kind in ("phantom", "real") and 0 < found.level < 1
+                     and found.n >= sum(found.n_by_sex.values()) and found.half_g_by_sex.keys() <= found.n_by_sex.keys()
                      and all(math.isfinite(g) and g >= 0 for g in (found.half_g, *found.half_g_by_sex.values())))
         except (TypeError, AttributeError) as error:
             raise UseError("intervals: not what lvray wrote; fit them again with the calibration people") from error
@@ -121,10 +121,10 @@ def coverage(covered: int, n: int, n_calibration: int, level: float = LEVEL) -> 
         raise ValueError(f"{covered} of {n} covered, {n_calibration} calibration people, level {level}")
     if not n:
         return Coverage(covered, n, level, None, None, None, None, None)
-    low, high = proportion_confint(covered, n, alpha=0.05, method="beta")
+    exact = stats.binomtest(covered, n).proportion_ci(0.95, method="exact")
     k = _rank(n_calibration, level)
     expected = [float(stats.betabinom.ppf(p, n, k, n_calibration + 1 - k)) / n for p in (0.025, 0.975)]
-    return Coverage(covered, n, level, covered / n, float(low), float(high), *expected)
+    return Coverage(covered, n, level, covered / n, float(exact.low), float(exact.high), *expected)
 
 
 def fewest(level: float) -> int:

@@ -80,8 +80,9 @@ def _kappa(both: int, manual_only: int, estimate_only: int, neither: int) -> tup
     n = both + manual_only + estimate_only + neither
     if n in (0, both, neither):
         return None, (None, None)
-    with np.errstate(invalid="ignore", divide="ignore"):  # statsmodels divides by a variance that may be 0
-        found = cohens_kappa(np.array([[both, manual_only], [estimate_only, neither]]))
+    if 0 in (both + manual_only, both + estimate_only, n - both - manual_only, n - both - estimate_only):
+        return 0.0, (None, None)  # one of the two never varies: agreement is as by chance
+    found = cohens_kappa(np.array([[both, manual_only], [estimate_only, neither]]))
     kappa = float(found.kappa)
     if not found.std_kappa > 1e-9:
         return kappa, (None, None)

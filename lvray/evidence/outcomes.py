@@ -12,6 +12,9 @@ from statsmodels.discrete.discrete_model import Logit
 
 from lvray.evidence.columns import Z95
 
+MAX_SE = 10.0
+"""Of the log odds ratio: the bounds would be the ratio times and divided by 3e8. Seen in cohorts of about ten."""
+
 
 @dataclass(frozen=True)
 class Odds:
@@ -35,9 +38,12 @@ def odds(lvh: Sequence[bool | None], outcome: Sequence[bool | None], age: Sequen
          sex: Sequence[str | None]) -> Odds:
     """Odds of outcome [n] by lvh [n], age [n] in years and sex [n] ("male", "female"); None is unknown.
 
-    ValueError unless of one length. The analysis of Khurshid 2021, which reports 4.67 (3.28-6.49) for heart failure.
+    ValueError unless of one length, and for another sex. The analysis of Khurshid 2021, which reports 4.67 (3.28-6.49)
+    for heart failure.
     """
     people = [p for p in zip(lvh, outcome, age, sex, strict=True) if None not in p]
+    if any(p[3] not in ("male", "female") for p in people):
+        raise ValueError('sex is "male", "female" or None')
     has = np.array([bool(p[0]) for p in people], dtype=np.float64)
     event = np.array([bool(p[1]) for p in people], dtype=np.float64)
     columns = {"age": np.array([p[2] for p in people], dtype=np.float64),
@@ -52,6 +58,8 @@ def odds(lvh: Sequence[bool | None], outcome: Sequence[bool | None], age: Sequen
     if not fit.mle_retvals["converged"]:
         return replace(found, reason="the regression did not converge")
     log_odds, se = float(fit.params[0]), float(fit.bse[0])
+    if se > MAX_SE:
+        return replace(found, reason="too few people: LVH, age and sex all but tell those with the outcome apart")
     low, ratio, high = (float(v) for v in np.exp([log_odds - Z95 * se, log_odds, log_odds + Z95 * se]))
     return replace(found, odds_ratio=ratio, low=low, high=high)
 
@@ -65,7 +73,7 @@ def _not_estimable(design: NDArray[np.float64], event: NDArray[np.float64]) -> s
     if np.ptp(design[:, 0]) == 0:
         return "everybody has LVH" if design[0, 0] else "nobody has LVH"
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        return "LVH is the same as age or sex in these people"
+        return "LVH, age and sex cannot be told apart in these people"
     if _separated(design, event):
         return "some combination of LVH, age and sex tells the people with the outcome apart (separation)"
     return None
@@ -78,4 +86,4 @@ def _separated(design: NDArray[np.float64], event: NDArray[np.float64]) -> bool:
     """
     signed = design * (2 * event - 1)[:, None]
     found = optimize.linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(event)), bounds=(-1, 1))
-    return bool((signed @ found.x).max() > 1e-5)
+    return found.x is not None and bool((signed @ found.x).max() > 1e-5)
