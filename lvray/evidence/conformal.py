@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from lvray.errors import UseError
+from lvray.evidence.centering import Centering
 from lvray.evidence.columns import grams
 
 LEVEL = 0.90
@@ -27,10 +28,10 @@ MIN_GROUP = 40
 
 @dataclass(frozen=True)
 class Intervals:
-    """Half-widths in grams of the interval around an estimate, and what they were fitted on."""
+    """Half-widths in grams of the interval around a centred estimate, and what they were fitted on."""
 
     method: str
-    """As "ML4Hseg"; centred or raw is the caller's to keep, and the same in `fit` and `of`."""
+    """As "ML4Hseg"."""
     kind: str
     """"phantom" or "real": the calibration people."""
     weights_sha256: str
@@ -40,11 +41,17 @@ class Intervals:
     n_by_sex: Mapping[str, int]
     half_g_by_sex: Mapping[str, float]
     """Of each sex with 40 calibration people or more."""
+    centering: Centering | None
+    """What the estimate is centred by first, fitted on training people; None: it is not."""
+    data: str
+    """Of the data set that the people are from: its manifest's sha256."""
 
     def of(self, mass_g: float, sex: str | None) -> tuple[float, float]:
-        """(low, high) in grams around an estimate, by that sex where it has its own half-width; low is 0 at least."""
+        """(low, high) in grams of the manual mass, given a raw estimate; by that sex where it has its own half-width.
+        low is 0 at least."""
         half = self.half_g if sex is None else self.half_g_by_sex.get(sex, self.half_g)
-        return max(0.0, mass_g - half), max(0.0, mass_g + half)
+        centre = _centred(mass_g, sex, self.centering)
+        return max(0.0, centre - half), max(0.0, centre + half)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -54,11 +61,12 @@ class Intervals:
     def from_dict(cls, plain: Mapping[str, Any]) -> Intervals:
         """What to_dict gave. UseError where it is something else."""
         try:
-            found = cls(**plain)
+            centring = plain["centering"]
+            found = cls(**{**plain, "centering": None if centring is None else Centering(**centring)})
             sound = (found.kind in ("phantom", "real") and 0 < found.level < 1
                      and found.n >= sum(found.n_by_sex.values()) and found.half_g_by_sex.keys() <= found.n_by_sex.keys()
                      and all(math.isfinite(g) and g >= 0 for g in (found.half_g, *found.half_g_by_sex.values())))
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, KeyError) as error:
             raise UseError("intervals: not what lvray wrote; fit them again with the calibration people") from error
         if not sound:
             raise UseError("intervals: a value is out of range; fit them again with the calibration people")
@@ -82,8 +90,8 @@ class Coverage:
 
 
 def fit(estimate_g: Sequence[float], manual_g: Sequence[float], sexes: Sequence[str | None], *, method: str, kind: str,
-        weights_sha256: str, level: float = LEVEL) -> Intervals:
-    """Fit on calibration people: three columns [n] in one order, grams finite (else ValueError).
+        weights_sha256: str, data: str, centering: Centering | None = None, level: float = LEVEL) -> Intervals:
+    """Fit on calibration people: raw estimate, manual mass and sex [n] in one order, grams finite (else ValueError).
 
     UseError where there are fewer people than the level needs: 9 for 0.90.
     """
@@ -92,7 +100,7 @@ def fit(estimate_g: Sequence[float], manual_g: Sequence[float], sexes: Sequence[
         raise ValueError(f"columns of one length wanted: {len(estimate)}, {len(sexes)}")
     if kind not in ("phantom", "real") or not 0 < level < 1:
         raise ValueError(f"kind {kind!r}, level {level}")
-    error = np.abs(manual - estimate)
+    error = np.abs(manual - [_centred(g, s, centering) for g, s in zip(estimate.tolist(), sexes, strict=True)])
     if len(error) < fewest(level):
         raise UseError(f"intervals: {len(error)} calibration people have both an estimate and a manual mass, and"
                        f" {fewest(level)} are needed for level {level:g}; tensorize with a larger calibration split")
@@ -107,6 +115,8 @@ def fit(estimate_g: Sequence[float], manual_g: Sequence[float], sexes: Sequence[
         half_g=_half(error, level),
         n_by_sex={sex: len(group) for sex, group in groups.items()},
         half_g_by_sex={sex: _half(group, level) for sex, group in groups.items() if len(group) >= enough},
+        centering=centering,
+        data=data,
     )
 
 
@@ -137,6 +147,10 @@ def fewest(level: float) -> int:
 
 def _rank(n: int, level: float) -> int:
     return math.ceil(round((n + 1) * level, 9))
+
+
+def _centred(mass_g: float, sex: str | None, centering: Centering | None) -> float:
+    return mass_g if centering is None else centering.apply(mass_g, sex)
 
 
 def _half(error: NDArray[np.float64], level: float) -> float:

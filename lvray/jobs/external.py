@@ -55,17 +55,18 @@ def outcomes_of(file: Path, key: bytes | None) -> dict[str, Outcome]:
     header, lines = _table(file, key, option, "a column `age` and one column an outcome")
     if header[0].lower() != "age" or len(header) < 2:
         raise UseError(f"{option}: the second column is to be `age`, and each further one an outcome")
-    found = {name: Outcome({}, {}) for name in header[1:]}
+    has: dict[str, dict[str, bool | None]] = {name: {} for name in header[1:]}
+    ages: dict[str, float | None] = {}
     for where, person, (age, *cells) in lines:
         years = _number(age, f"{where} holds an age")
         if years is not None and not AGES[0] <= years <= AGES[1]:
             raise UseError(f"{where} holds an age that nobody has: years are wanted")
+        ages[person] = years
         for name, cell in zip(header[1:], cells, strict=True):
             if cell.lower() not in ("", *YES, *NO):
                 raise UseError(f"{where} holds an outcome that is neither 1 nor 0 nor empty")
-            found[name].has[person] = None if not cell else cell.lower() in YES
-            found[name].age[person] = years
-    return found
+            has[name][person] = None if not cell else cell.lower() in YES
+    return {name: Outcome(known, ages) for name, known in has.items()}
 
 
 def _table(file: Path, key: bytes | None, option: str,

@@ -138,7 +138,7 @@ def add(found: Size, cohort: Cohort, true: Mapping[str, float]) -> None:
         ("odds ratio", ratio.low, ratio.high),
     ):
         found.of(name).add(low, high, true[name])
-    intervals = conformal.fit(list(cohort.estimate_g), list(cohort.manual_g), sexes, method="simulated",
+    intervals = conformal.fit(list(cohort.estimate_g), list(cohort.manual_g), sexes, method="simulated", data="",
                               kind="phantom", weights_sha256="")
     tally = found.of(CONFORMAL)
     tally.cohorts += 1

@@ -11,9 +11,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lvray.errors import UseError
 from lvray.evidence import conformal
+from lvray.evidence.centering import Centering
 from lvray.evidence.conformal import Intervals, coverage, fewest
 
-ABOUT = {"method": "ML4Hseg", "kind": "phantom", "weights_sha256": "ab12"}
+ABOUT = {"method": "ML4Hseg", "kind": "phantom", "weights_sha256": "ab12", "data": "cd34"}
 
 
 def fit(errors: list[float], sexes: Sequence[str | None] | None = None, **more: Any) -> Intervals:
@@ -33,6 +34,16 @@ def test_an_interval_is_around_the_estimate_and_never_below_nothing() -> None:
     found = fit([5.0] * 20)
     assert found.of(90.0, None) == pytest.approx((85.0, 95.0))
     assert found.of(3.0, "male") == pytest.approx((0.0, 8.0))
+
+
+def test_an_estimate_is_centred_first_as_its_calibration_was() -> None:
+    centering = Centering(20.0, {"male": 30.0}, 10, {"male": 10})
+    errors = [30.0 + e for e in range(-10, 10)]
+    found = fit(errors, ["male"] * 20, centering=centering)
+    assert found.half_g == 9.0
+    assert found.of(130.0, "male") == (91.0, 109.0)
+    assert found.of(130.0, None) == (101.0, 119.0)
+    assert Intervals.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_too_few_people_are_refused_with_the_number_needed() -> None:

@@ -29,7 +29,7 @@ def fitted(by_sex: bool = False) -> conformal.Intervals:
     n = 50 if by_sex else 30
     return conformal.fit([100.0 + i for i in range(2 * n)], [100.0 + i + i % 7 for i in range(2 * n)],
                          [("male", "female")[i % 2] if by_sex else None for i in range(2 * n)], method="ML4Hseg",
-                         kind="phantom", weights_sha256="0" * 64)
+                         kind="phantom", weights_sha256="0" * 64, data="1" * 64)
 
 
 def test_a_flag_that_tells_of_errors_comes_first_and_one_that_all_have_last() -> None:
