@@ -68,7 +68,7 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
             checkpoint: Annotated[str | None, typer.Option(help="URI of a checkpoint.")] = None,
             out: Annotated[str | None, typer.Option(help="URI: predict a whole cohort into Parquet tables.")] = None,
             mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
-            masks: Annotated[bool, typer.Option("--masks", help="With --out: masks too, as NIfTI, for all.")] = False,
+            masks: Annotated[bool, typer.Option("--masks", help="A cohort's masks too, as NIfTI.")] = False,
             key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, show_paths: ShowPaths = False,
             as_json: Json = False) -> None:
     """LV mass by a network, of named studies or of a cohort. Raw grams: evaluate says by how much a network is off.

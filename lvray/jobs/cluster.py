@@ -29,7 +29,6 @@ def cluster() -> Iterator[None]:
         "RAY_num_workers_soft_limit": "8",  # a small machine else stops and starts workers all the time
         "RAY_task_oom_retries": "3",  # without end as it comes
         "RAY_worker_maximum_startup_concurrency": "4",  # fewer, and Ray warns of its own Data and Train
-        "RAY_BACKEND_LOG_LEVEL": "fatal",  # an error, it says, of every worker pool of Ray Data, and none is
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own table, printed whatever it is told

@@ -104,7 +104,7 @@ def outcomes(todo: Sequence[Item], plan: Plan, predictor: Predictor) -> Iterator
     """
     given, network = ray.put(plan), ray.put(predictor)
     missing = {item.study: item for item in todo}
-    for cut in (_together, _alone):  # what was lost with a worker is tried again alone, for the others' sake
+    for cut in (together, _alone):  # what was lost with a worker is tried again alone, for the others' sake
         blocks = cut(list(missing.values()), plan.dataset)
         for i in range(0, len(blocks), CHAIN_BLOCKS):
             for one in _run(blocks[i:i + CHAIN_BLOCKS], plan.settings, given, network):
@@ -121,7 +121,7 @@ def _alone(todo: Sequence[Item], dataset: Dataset | None) -> list[list[Item]]:
     return [[item] for item in todo]
 
 
-def _together(todo: Sequence[Item], dataset: Dataset | None) -> list[list[Item]]:
+def together(todo: Sequence[Item], dataset: Dataset | None) -> list[list[Item]]:
     """What a task reads: a study, or the rows of a row group."""
     if dataset is None:
         return _alone(todo, dataset)
@@ -140,13 +140,13 @@ def _run(blocks: Sequence[Sequence[Item]], settings: Predict, given: Any,
     task: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": 1, "max_retries": RETRIES}
     with ray.data.DataContext.current(context), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # no other way to bound retries; they are without end
-        rows = (ray.data.from_blocks([_packed(block) for block in blocks])
-                .map_batches(partial(_each, _read, given), **task)
+        rows = (ray.data.from_blocks([packed(block) for block in blocks])
+                .map_batches(partial(_each, read, given), **task)
                 .map_batches(Network, fn_constructor_args=(network, settings), batch_size=None,
                              batch_format="pyarrow", **_worker(settings))
-                .map_batches(partial(_each, _finish, given), **task))
+                .map_batches(partial(_each, finish, given), **task))
     for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
-        yield from _unpacked(table)
+        yield from unpacked(table)
 
 
 def _worker(settings: Predict) -> dict[str, Any]:
@@ -178,30 +178,30 @@ class Network:
         self._predictor = replace(predictor, model=predictor.model.to(device), precision=settings.precision)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        arrived = list(_unpacked(table))
+        arrived = list(unpacked(table))
         studies = [one for one in arrived if isinstance(one, Seen)]
         answer = self._predictor.masses if self._predictor.network["kind"] == "reg" else self._predictor.masks
         try:
             answers = answer([one.shown for one in studies], self._batch)
         except Exception as e:
-            return _packed([Fault(LvrayError(internal(e)))])
+            return packed([Fault(LvrayError(internal(e)))])
         blank = np.zeros(0, np.float32)
         done = [replace(one, answer=found, shown=replace(one.shown, image=blank))
                 for one, found in zip(studies, answers, strict=True)]
-        return _packed([*(one for one in arrived if not isinstance(one, Seen)), *done])
+        return packed([*(one for one in arrived if not isinstance(one, Seen)), *done])
 
 
 def _each(do: Callable[[Any, Plan], Iterator[Any]], given: Any, table: pa.Table) -> pa.Table:
     """In a Ray task."""
     plan, made = _plan(given), []
     try:
-        made = list(do(list(_unpacked(table)), plan))
+        made = list(do(list(unpacked(table)), plan))
     except LvrayError as error:
         made = [Fault(error)]
-    return _packed(made)
+    return packed(made)
 
 
-def _read(items: Sequence[Item], plan: Plan) -> Iterator[Seen | Outcome]:
+def read(items: Sequence[Item], plan: Plan) -> Iterator[Seen | Outcome]:
     if plan.dataset is None:
         yield from (_read_study(item, plan) for item in items)
         return
@@ -248,7 +248,7 @@ def _shown(item: Item, names: dict[str, Any], seen: View, by: Trained) -> Seen |
     return Seen(item, names, replace(seen, image=seen.image[:, :0, :0]), shown)
 
 
-def _finish(arrived: Sequence[Seen | Outcome | Fault], plan: Plan) -> Iterator[Outcome | Fault]:
+def finish(arrived: Sequence[Seen | Outcome | Fault], plan: Plan) -> Iterator[Outcome | Fault]:
     for one in arrived:
         if not isinstance(one, Seen):
             yield one
@@ -284,11 +284,11 @@ def _plan(given: Any) -> Plan:
     return plan
 
 
-def _packed(what: Sequence[Any]) -> pa.Table:
+def packed(what: Sequence[Any]) -> pa.Table:
     return pa.table({"parcel": pa.array([pickle.dumps(one, protocol=5) for one in what], pa.large_binary())})
 
 
-def _unpacked(table: pa.Table) -> Iterator[Any]:
+def unpacked(table: pa.Table) -> Iterator[Any]:
     """Only what a task of this job has packed."""
     for cell in table["parcel"]:
         yield pickle.loads(cell.as_buffer())

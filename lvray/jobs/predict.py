@@ -46,7 +46,7 @@ def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes, settings:
     """
     check_apart(src, out, "--out")
     out = storage.absolute(out)
-    items, dataset = _items(src, key)
+    items, dataset = items_of(src, key)
     predictor = fetch(storage.absolute(checkpoint))
     if masks and predictor.network["kind"] == "reg":
         raise UseError("--masks: a regressor makes no mask; give a segmenter's checkpoint")
@@ -57,7 +57,7 @@ def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes, settings:
         work = outcomes.work_of(out, made)
         known = _known(out, work, made, items, masks)
         todo = [item for item in items if item.study not in known]
-        plan = Plan(_beside_weights(predictor), settings, dataset, key, storage.join(out, MASKS) if masks else None)
+        plan = Plan(beside_weights(predictor), settings, dataset, key, storage.join(out, MASKS) if masks else None)
         _predict(todo, plan, predictor, known, work, len(items), progress)
     refused = _publish(out, items, known, made, masks)
     return len(items) - refused, refused
@@ -75,7 +75,7 @@ def decided(settings: Predict) -> Predict:
                                        "workers": settings.workers or max(1, workers)})
 
 
-def _items(src: str, key: bytes) -> tuple[list[Item], Dataset | None]:
+def items_of(src: str, key: bytes) -> tuple[list[Item], Dataset | None]:
     """Every study of SRC, in its order."""
     if not src.lower().endswith(".zip") and manifest.generations(storage.absolute(src)):
         dataset = open_dataset(src)
@@ -93,7 +93,7 @@ def _made(predictor: Predictor, settings: Predict, key: str) -> Made:
             "key": key}
 
 
-def _beside_weights(predictor: Predictor) -> Trained:
+def beside_weights(predictor: Predictor) -> Trained:
     slim = replace(predictor.checkpoint, weights={}, optimiser={})
     return Trained(checkpoint=slim, weights_sha256=predictor.weights_sha256)
 
