@@ -8,52 +8,85 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import lvray
 from lvray.cmr.ed import end_diastole, off_heart
-from lvray.cmr.geometry import canonical
-from lvray.cmr.mass import MYOCARDIUM, Spacing, cavity_ml, grams
+from lvray.cmr.geometry import Turn, canonical
+from lvray.cmr.mass import CAVITY, MYOCARDIUM, Spacing, areas_mm2, cavity_ml, grams
 from lvray.cmr.measure import Measurement, measure, overlay_outlines, text_outlines
 from lvray.cmr.nifti import read_mask
 from lvray.cmr.quality import Flag, mask_flags
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
 from lvray.evidence.indices import lvmi
-from lvray.nets.predict import Predictor
+from lvray.nets.trained import Trained
+
+if TYPE_CHECKING:
+    from lvray.nets.predict import Predictor
 
 Method = Literal["overlay", "contours", "mask", "ML4Hseg", "ML4Hreg"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """LV mass of one study and what it rests on. None: not known.
 
-    ed_phase counts from 1 among the phases present; ed_instances are the InstanceNumbers of the images that the mass
-    comes from, base to apex. mask: uint8 [Z, Y, X] at ED in the study's own grid (`affine`), where there is one.
+    interval_g: (low, high) of the mass. ed_phase counts from 1 among the phases present; ed_instances are the
+    InstanceNumbers of the images that the mass comes from, base to apex. cavity_mm2, myocardium_mm2: areas in the mask,
+    by slice, base to apex. mask: uint8 [Z, Y, X] at ED in the study's own grid (`affine`), where there is one.
     """
 
     method: Method
     mass_g: float | None
+    interval_g: tuple[float, float] | None = None
     lvmi_g_m2: float | None
     ed_phase: int
     ed_instances: list[int]
     spacing_mm: Spacing
     slices: int
-    edv_ml: float | None
-    esv_ml: float | None
-    ef: float | None
+    edv_ml: float | None = None
+    esv_ml: float | None = None
+    ef: float | None = None
+    cavity_mm2: list[float] | None = None
+    myocardium_mm2: list[float] | None = None
     quality: list[str]
-    network: dict[str, str] | None
-    versions: dict[str, str]
-    mask: NDArray[np.uint8] | None = field(repr=False)
+    network: dict[str, str] | None = None
+    versions: dict[str, str] = field(default_factory=lambda: {"lvray": lvray.__version__})
+    mask: NDArray[np.uint8] | None = field(default=None, repr=False)
     affine: NDArray[np.float64] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("mask", "affine")}
+
+
+@dataclass(frozen=True)
+class View:
+    """A study at ED as a network sees it, and what an estimate tells beside the mass.
+
+    image [Z, Y, X], spacing and centre_yx: in the canonical orientation, which `turn` makes of the study's own grid
+    (`affine`). phase: from 0. instances: InstanceNumbers at ED, base to apex; none of a data set's row.
+    """
+
+    image: NDArray[Any] = field(repr=False)
+    spacing: Spacing
+    centre_yx: tuple[float, float] | None
+    turn: Turn
+    affine: NDArray[np.float64] = field(repr=False)
+    phase: int
+    instances: tuple[int, ...]
+    flags: frozenset[str]
+    height_cm: float | None = field(repr=False)
+    weight_kg: float | None = field(repr=False)
+
+    @property
+    def own_spacing(self) -> Spacing:
+        """In the study's own grid."""
+        dz, dy, dx = self.spacing
+        return (dz, dx, dy) if self.turn.transpose else (dz, dy, dx)
 
 
 def measure_overlays(cine: Cine) -> Estimate:
@@ -72,65 +105,84 @@ def measure_mask(cine: Cine, file: Path) -> Estimate:
     if not (mask == MYOCARDIUM).any():
         raise StudyRefused(Reason.NO_OUTLINES, "the mask holds no myocardium (label 2)")
     ed = end_diastole(cine)
-    return _from_mask(cine, "mask", ed.volume.phase, mask, ed.flags)
+    mass = grams(mask, cine.spacing)
+    return _estimate(cine, "mask", ed.volume.phase, _slices(mask), mass, ed.flags | mask_flags(mask, mass), mask,
+                     **_volumes(mask, cine.spacing))
 
 
 def predict(cine: Cine, predictor: Predictor) -> Estimate:
     """By a network. StudyRefused: no heart in the mask, or more slices than a regressor takes."""
+    seen = view(cine)
+    see = predictor.regress if predictor.network["kind"] == "reg" else predictor.segment
+    return predicted(seen, see(seen.image, seen.spacing, seen.centre_yx), predictor)
+
+
+def view(cine: Cine) -> View:
     ed = end_diastole(cine)
-    seen = ed.canonical()
-    image, spacing, centre, phase = seen.volume.image, seen.volume.spacing, seen.centre_yx, ed.volume.phase
-    network = {"kind": predictor.network["kind"], "recipe": predictor.checkpoint.settings["name"],
-               "weights": predictor.weights_sha256[:16]}
-    flags = ed.flags | _outside_training(predictor, spacing, cine.slices)
-    if network["kind"] == "reg":
-        mass = predictor.regress(image, spacing, centre)
-        flags |= _outside(predictor, Flag.MASS_OUTSIDE_TRAINING, mass_g=mass)
-        return _estimate(cine, "ML4Hreg", phase, range(cine.slices), mass, flags, network=network)
-    mask = predictor.segment(image, spacing, centre)
-    if not (mask == MYOCARDIUM).any():
+    turn, seen, phase = canonical(ed.volume.affine), ed.canonical(), ed.volume.phase
+    instances = tuple(f.instance for row in cine.frames if (f := row[phase]) is not None)
+    height, weight, _ = cine.person
+    return View(seen.volume.image, seen.volume.spacing, seen.centre_yx, turn, ed.volume.affine, phase, instances,
+                frozenset(cine.flags) | ed.flags, height, weight)
+
+
+def predicted(seen: View, answer: NDArray[np.uint8] | float, by: Trained) -> Estimate:
+    """From a network's answer: grams, or a mask in the canonical orientation. StudyRefused: no heart in the mask."""
+    flags = seen.flags | _outside_training(by, seen)
+    if isinstance(answer, float):
+        return _predicted(seen, "ML4Hreg", answer, range(len(seen.image)), flags, by)
+    if not (answer == MYOCARDIUM).any():
         raise StudyRefused(Reason.NO_HEART, "the network found no myocardium in any slice")
-    flags |= _outside(predictor, Flag.MASS_OUTSIDE_TRAINING, mass_g=grams(mask, spacing))
-    if predictor.at_border(mask, centre):
-        flags |= {Flag.MASK_AT_BORDER}
-    return _from_mask(cine, "ML4Hseg", phase, canonical(ed.volume.affine).undo(mask), flags, network)
+    mask, spacing = seen.turn.undo(answer), seen.own_spacing
+    mass = grams(mask, spacing)
+    flags |= mask_flags(mask, mass) | ({Flag.MASK_AT_BORDER} if by.at_border(answer, seen.centre_yx) else set())
+    return _predicted(seen, "ML4Hseg", mass, _slices(mask), flags, by, mask=mask, **_volumes(mask, spacing))
 
 
-def _outside_training(predictor: Predictor, spacing: Spacing, slices: int) -> set[Flag]:
-    dz, dy, dx = spacing
-    return (_outside(predictor, Flag.SPACING_OUTSIDE_TRAINING, dz_mm=dz, dy_mm=dy, dx_mm=dx)
-            | _outside(predictor, Flag.SLICES_OUTSIDE_TRAINING, slices=slices)
-            | ({Flag.DEMO_WEIGHTS} if predictor.checkpoint.settings["for_show"] else set()))
+def _predicted(seen: View, method: Method, mass: float, slices: Collection[int], flags: Collection[str], by: Trained,
+               **of_mask: Any) -> Estimate:
+    network = {"kind": by.network["kind"], "recipe": by.checkpoint.settings["name"], "weights": by.weights_sha256[:16]}
+    return Estimate(
+        method=method, mass_g=mass, lvmi_g_m2=lvmi(mass, seen.height_cm, seen.weight_kg), ed_phase=seen.phase + 1,
+        ed_instances=[seen.instances[z] for z in slices if seen.instances], spacing_mm=seen.own_spacing,
+        slices=len(slices), quality=sorted({*flags, *_outside(by, Flag.MASS_OUTSIDE_TRAINING, mass_g=mass)}),
+        network=network, affine=seen.affine, **of_mask)
 
 
-def _outside(predictor: Predictor, flag: Flag, **facts: float) -> set[Flag]:
-    return {flag} if predictor.outside_training(**facts) else set()
+def _outside_training(by: Trained, seen: View) -> set[Flag]:
+    dz, dy, dx = seen.spacing
+    return (_outside(by, Flag.SPACING_OUTSIDE_TRAINING, dz_mm=dz, dy_mm=dy, dx_mm=dx)
+            | _outside(by, Flag.SLICES_OUTSIDE_TRAINING, slices=len(seen.image))
+            | ({Flag.DEMO_WEIGHTS} if by.checkpoint.settings["for_show"] else set()))
+
+
+def _outside(by: Trained, flag: Flag, **facts: float) -> set[Flag]:
+    return {flag} if by.outside_training(**facts) else set()
+
+
+def _slices(mask: NDArray[np.uint8]) -> list[int]:
+    return [int(z) for z in np.flatnonzero(mask.any((1, 2)))]
+
+
+def _volumes(mask: NDArray[np.uint8], spacing: Spacing) -> dict[str, Any]:
+    """The fields of an Estimate that a mask tells beside the mass."""
+    return {"edv_ml": cavity_ml(mask, spacing), "cavity_mm2": areas_mm2(mask, CAVITY, spacing),
+            "myocardium_mm2": areas_mm2(mask, MYOCARDIUM, spacing)}
 
 
 def _measured(cine: Cine, method: Method, m: Measurement) -> Estimate:
     """A measurement, and whether it lies on the heart where the images show its motion."""
     moves = cine.phases > 1 and cine.complete(m.phase)
     flags = {Flag.OUTLINES_OFF_HEART} if moves and off_heart(m.mask, end_diastole(cine, m.phase)) else set()
-    return _estimate(cine, method, m.phase, m.slices, m.mass_g, m.flags | flags,
-                     edv_ml=m.edv_ml, esv_ml=m.esv_ml, ef=m.ef, mask=m.mask)
-
-
-def _from_mask(cine: Cine, method: Method, phase: int, mask: NDArray[np.uint8], flags: Collection[Flag],
-               network: dict[str, str] | None = None) -> Estimate:
-    mass = grams(mask, cine.spacing)
-    slices = [int(z) for z in np.flatnonzero(mask.any((1, 2)))]
-    return _estimate(cine, method, phase, slices, mass, {*flags, *mask_flags(mask, mass)},
-                     edv_ml=cavity_ml(mask, cine.spacing), network=network, mask=mask)
+    return _estimate(cine, method, m.phase, m.slices, m.mass_g, m.flags | flags, m.mask,
+                     edv_ml=m.edv_ml, esv_ml=m.esv_ml, ef=m.ef)
 
 
 def _estimate(cine: Cine, method: Method, phase: int, slices: Collection[int], mass: float | None,
-              flags: Collection[Flag], *, edv_ml: float | None = None, esv_ml: float | None = None,
-              ef: float | None = None, network: dict[str, str] | None = None,
-              mask: NDArray[np.uint8] | None = None) -> Estimate:
+              flags: Collection[Flag], mask: NDArray[np.uint8], **volumes: Any) -> Estimate:
     instances = [f.instance for z in slices if (f := cine.frames[z][phase]) is not None]
     height, weight, _ = cine.person
     return Estimate(
         method=method, mass_g=mass, lvmi_g_m2=None if mass is None else lvmi(mass, height, weight),
         ed_phase=phase + 1, ed_instances=instances, spacing_mm=cine.spacing, slices=len(slices),
-        edv_ml=edv_ml, esv_ml=esv_ml, ef=ef, quality=sorted({*cine.flags, *flags}),
-        network=network, versions={"lvray": lvray.__version__}, mask=mask, affine=cine.affine)
+        quality=sorted({*cine.flags, *flags}), mask=mask, affine=cine.affine, **volumes)

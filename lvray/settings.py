@@ -183,3 +183,22 @@ class Tensorize(Settings):
     def _list(cls, value: object) -> object:
         """`--set phases=ed,es` comes as a list."""
         return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+class Predict(Settings):
+    """How a cohort is predicted. Precision decides the numbers; device, batch and threads their last bits."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of the network: GPUs where the cluster has any."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of its feature maps. bf16 is quicker where the hardware multiplies it, and flips voxels at borders."""
+    batch: Positive | None = None
+    """Studies of a pass: by itself 1 on a CPU, where more gain nothing, 8 on a GPU."""
+    workers: Positive | None = None
+    """Processes that hold the network: by itself one a GPU, or one for each `threads` CPUs."""
+    threads: Positive = 1
+    """CPU threads of a worker."""
+    flush: Positive = 64
+    """Outcomes written together: so many a killed run may lose at most, beside those it was at."""
+    study_seconds: Positive = 120
+    """A study that takes longer to read is refused."""

@@ -30,7 +30,7 @@ from lvray.nets.predict import Predictor
 
 OPTIONS = PhantomOptions(phases=4, slices=7, rows=80, columns=72)
 KEYS = {"mass_g", "method", "ed_phase", "ed_instances", "spacing_mm", "slices", "quality", "edv_ml", "esv_ml", "ef",
-        "lvmi_g_m2", "network", "versions"}
+        "lvmi_g_m2", "network", "versions", "interval_g", "cavity_mm2", "myocardium_mm2"}
 RANGES: dict[str, list[float]] = {
     "dz_mm": [9.0, 11.0], "dy_mm": [1.0, 3.0], "dx_mm": [1.0, 3.0], "slices": [6, 13], "mass_g": [0.0, 1e4],
 }
@@ -104,7 +104,7 @@ def network(kind: str, for_show: bool = False, **ranges: list[float]) -> Predict
                 "network": {"kind": kind, "width": 2, "pixel_size": True, "box": [8, 32, 32], "centre": "heart"}}
     saved = Checkpoint(settings=settings, weights={}, optimiser={}, scheduler={}, epoch=1, step=0, seed=0, data="",
                        version="0", mode={}, world=1, trained_on=RANGES | ranges, metrics={})
-    return Predictor(model.eval(), saved, "ab" * 32)
+    return Predictor(checkpoint=saved, weights_sha256="ab" * 32, model=model.eval())
 
 
 class BrightIsWall(Predictor):

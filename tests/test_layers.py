@@ -59,9 +59,10 @@ MODULES = {
     "lvray.evidence": "agreement bootstrap calibration centering columns conformal correlation evaluation figures"
                       " hypertrophy indices limits outcomes overlap page paired report search subgroups table training",
     "lvray.jobs": "board checkpoints claim cluster demo estimates evaluate fit guard in_order job link loop metrics"
-                  " mode nonfinite phantom predict prepare real report selection sheet show space state tensorize told"
-                  " tpe track train trial tune validate worker",
-    "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step",
+                  " mode nonfinite outcomes phantom pipeline predict prepare real report selection sheet show space"
+                  " state tensorize told tpe track train trial tune validate worker",
+    "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
+                  " trained",
     "lvray.serving": "app model web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
                     " patience read s3 schema seen splits standing storage stream studies writer",

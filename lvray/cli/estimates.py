@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lvray import console
-from lvray.cli.options import Data, Json, Key, MaxRejects, ShowPaths, key_if_given, refuse_many
+from lvray import console, recipes
+from lvray.cli.options import Data, Json, Key, MaxRejects, Set, ShowPaths, key_if_given, refuse_many
 from lvray.errors import StudyRefused, UseError
+from lvray.settings import Predict
 
 NO_WEIGHTS = ("no --checkpoint: lvray ships no weights yet. `lvray demo` trains demonstration weights in minutes"
               " (demo-out/seg/best); `lvray train` makes your own")
@@ -63,11 +64,12 @@ def measure(study: Annotated[str, typer.Argument(help="A folder, a zip, or a URI
                         estimate.measure_mask(cine, mask) if mask else estimate.measure_overlays(cine)))
 
 
-def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or URIs; with --out one source of many.")],
+def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or URIs; with --out one source.")],
             checkpoint: Annotated[str | None, typer.Option(help="URI of a checkpoint.")] = None,
             out: Annotated[str | None, typer.Option(help="URI: predict a whole cohort into Parquet tables.")] = None,
             mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
-            key: Key = None, max_rejects: MaxRejects = 0.1, show_paths: ShowPaths = False,
+            masks: Annotated[bool, typer.Option("--masks", help="A cohort's masks too, as NIfTI.")] = False,
+            key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, show_paths: ShowPaths = False,
             as_json: Json = False) -> None:
     """LV mass by a network, of named studies or of a cohort. Raw grams: evaluate says by how much a network is off.
 
@@ -76,8 +78,10 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
     if checkpoint is None:
         raise UseError(NO_WEIGHTS)
     if out is not None:
-        _predict_cohort(studies, out, checkpoint, key, max_rejects, as_json)
+        _predict_cohort(studies, out, checkpoint, masks, key, max_rejects, sets or [], as_json)
         return
+    if masks or sets:
+        raise UseError("--masks and --set are of a cohort: give --out too; --mask FILE is one study's mask")
     from lvray import estimate
     from lvray.cmr.nifti import write_mask
     from lvray.jobs.estimates import fetch
@@ -97,17 +101,16 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
     _each(studies, key_if_given(key), show_paths, as_json, one)
 
 
-def _predict_cohort(studies: list[str], out: str, checkpoint: str, key: Path | None, max_rejects: float,
-                    as_json: bool) -> None:
-    from lvray.jobs.cluster import cluster
+def _predict_cohort(studies: list[str], out: str, checkpoint: str, masks: bool, key: Path | None, max_rejects: float,
+                    sets: list[str], as_json: bool) -> None:
     from lvray.jobs.predict import predict_cohort
     from lvray.shards.identity import load_key
 
     if len(studies) != 1:
-        raise UseError("with --out give one source: a folder of zips or of study folders")
-    secret = load_key(key, os.environ, out)
-    with cluster(), console.progress("predict") as tell:
-        made, refused = predict_cohort(studies[0], out, checkpoint=checkpoint, key=secret,
+        raise UseError("with --out give one source: a folder of zips or of study folders, or a data set")
+    asked, secret = recipes.override(Predict(), sets), load_key(key, os.environ, out)
+    with console.progress("predict") as tell:
+        made, refused = predict_cohort(studies[0], out, checkpoint=checkpoint, key=secret, settings=asked, masks=masks,
                                        progress=lambda done, of, no: tell(done, of, f"{no} refused"))
     console.result({"studies": made + refused, "estimated": made, "refused": refused}, as_json,
                    lambda c: f"{c['estimated']} estimates, {c['refused']} refused, in estimates and rejects.parquet")

@@ -30,3 +30,9 @@ def wall_grams(voxels: float, spacing: Spacing) -> float:
 
 def cavity_ml(mask: NDArray[np.uint8], spacing: Spacing) -> float:
     return millilitres(float((mask == CAVITY).sum()), spacing)
+
+
+def areas_mm2(mask: NDArray[np.uint8], label: int, spacing: Spacing) -> list[float]:
+    """Of a label, by slice."""
+    _, dy, dx = spacing
+    return [float(pixels) * dy * dx for pixels in (mask == label).sum((1, 2))]

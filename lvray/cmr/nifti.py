@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -18,13 +19,16 @@ SAME_PLACE_MM = 0.1
 
 def write_mask(file: Path, mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
     """mask uint8 [Z, Y, X]; affine: index (z, y, x, 1) to patient LPS mm. EnvironmentFault: cannot be written."""
-    image = nib.Nifti1Image(mask.transpose(2, 1, 0), _ras(affine))
-    image.header.set_xyzt_units("mm")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(image, file)
+        nib.save(_image(mask, affine), file)
     except (OSError, nib.filebasedimages.ImageFileError) as e:
         raise EnvironmentFault("cannot write the mask: give a writable name that ends in .nii.gz") from e
+
+
+def mask_bytes(mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
+    """The same as the bytes of a .nii.gz."""
+    return gzip.compress(_image(mask, affine).to_bytes(), compresslevel=1, mtime=0)
 
 
 def read_mask(file: Path, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -48,6 +52,12 @@ def read_mask(file: Path, shape: tuple[int, int, int], affine: NDArray[np.float6
     if not np.isin(mask, (0, 1, 2)).all():
         raise StudyRefused(Reason.MASK_MISMATCH, "the mask has labels besides 0, 1 (cavity) and 2 (myocardium)")
     return np.ascontiguousarray(mask.astype(np.uint8))
+
+
+def _image(mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> nib.nifti1.Nifti1Image:
+    image = nib.Nifti1Image(mask.transpose(2, 1, 0), _ras(affine))
+    image.header.set_xyzt_units("mm")
+    return image
 
 
 def _ras(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,6 +46,12 @@ class Flag(StrEnum):
     DEMO_WEIGHTS = "demo_weights"
 
 
+OF_IMAGES = frozenset({
+    Flag.SEVERAL_STACKS, Flag.SLICES_UNUSUAL, Flag.UNEVEN_PITCH, Flag.WIDE_PITCH, Flag.SLICE_SHIFT, Flag.PIXEL_UNUSUAL,
+    Flag.INTENSITY_ODD, Flag.PHASES_INCOMPLETE, Flag.PHASES_WITHOUT_TIMES, Flag.SINGLE_PHASE, Flag.ED_DOUBTFUL,
+    Flag.HEART_NOT_FOUND})
+"""Those that hold whoever draws the outlines."""
+
 _WORDS: dict[Flag, str] = {
     Flag.PHANTOM: "images of a phantom, not of a person",
     Flag.SEVERAL_STACKS: "more than one short-axis stack; the fullest was taken",

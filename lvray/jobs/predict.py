@@ -1,96 +1,149 @@
-"""The cohort form of predict: an estimate of every study under a URI, as a Parquet table, and the refused beside it.
+"""The cohort form of predict: an estimate of every study under a URI. It may be killed at any time.
 
-    <out>/estimates.parquet   one row a study
-    <out>/rejects.parquet     one row a refused study (shards/schema.py, REJECTS)
+SRC is DICOM (zips, study folders) or a data set made by tensorize. What stands in OUT is outcomes.py's matter, how it
+is computed pipeline.py's.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import torch
 
-from lvray.cmr.study import read_cine
-from lvray.errors import LvrayError, Reason, StudyRefused, internal
-from lvray.estimate import predict as predict_study
-from lvray.jobs.estimates import fetch, fetched
-from lvray.jobs.in_order import in_order
-from lvray.shards import storage
-from lvray.shards.identity import keyed
-from lvray.shards.listing import Source, check_apart, list_studies
-from lvray.shards.schema import REJECTS, Reject
-from lvray.shards.studies import open_study
+import lvray
+from lvray.errors import LvrayError, UseError
+from lvray.jobs import outcomes, pipeline
+from lvray.jobs.cluster import cluster
+from lvray.jobs.estimates import fetch
+from lvray.jobs.outcomes import MASKS, Made, Outcome
+from lvray.jobs.pipeline import Item, Plan
+from lvray.nets.predict import Predictor
+from lvray.nets.trained import Trained
+from lvray.settings import Predict
+from lvray.shards import manifest, seen, storage
+from lvray.shards.dataset import Dataset, open_dataset
+from lvray.shards.identity import fingerprint, keyed
+from lvray.shards.listing import check_apart, list_studies
+from lvray.shards.parts import FOLDER
+from lvray.shards.schema import Reject
+from lvray.shards.standing import RETRIED, version_now
 
-ESTIMATES = pa.schema([
-    pa.field("study", pa.string(), nullable=False),
-    pa.field("participant", pa.string(), nullable=False),
-    pa.field("visit", pa.int32()),
-    pa.field("mass_g", pa.float64(), nullable=False),
-    pa.field("lvmi_g_m2", pa.float64()),
-    pa.field("edv_ml", pa.float64()),
-    pa.field("ed_phase", pa.int32(), nullable=False),
-    pa.field("slices", pa.int32(), nullable=False),
-    pa.field("spacing_mm", pa.list_(pa.float64(), 3), nullable=False),
-    pa.field("quality", pa.list_(pa.string()), nullable=False),
-    pa.field("method", pa.string(), nullable=False),
-    pa.field("network", pa.string(), nullable=False),
-    pa.field("versions", pa.string(), nullable=False),
-])
-"""network and versions as JSON."""
+GPU_BATCH = 8
+DEFAULT = Predict()
+
+Progress = Callable[[int, int, int], None]
+"""(studies done, of how many, refused so far)."""
 
 
-@dataclass(frozen=True)
-class Context:
-    checkpoint: str
-    key: bytes = field(repr=False)
+def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes, settings: Predict = DEFAULT,
+                   masks: bool = False, progress: Progress = lambda done, of, refused: None) -> tuple[int, int]:
+    """Predict every study under `src` that `out` does not have yet -> (estimated, refused), of all. Starts Ray if need
+    be.
 
-
-def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes,
-                   progress: Callable[[int, int, int], None]) -> tuple[int, int]:
-    """Predict every study under `src`; -> (estimated, refused). Ray must be running.
-
-    UseError, CheckpointError, EnvironmentFault: before any work starts.
+    A study whose files have changed is predicted anew, one that has gone leaves the tables. UseError (also where `out`
+    holds estimates of other weights or settings), CheckpointError, EnvironmentFault: before any work starts.
     """
     check_apart(src, out, "--out")
-    studies = list_studies(src).studies
-    checkpoint = storage.absolute(checkpoint)
-    fetch(checkpoint)
+    out = storage.absolute(out)
+    items, dataset = items_of(src, key)
+    predictor = fetch(storage.absolute(checkpoint))
+    if masks and predictor.network["kind"] == "reg":
+        raise UseError("--masks: a regressor makes no mask; give a segmenter's checkpoint")
     storage.preflight(out, write=True, what="the output")
-    rows: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
-    for done, outcome in enumerate(in_order(_predict, studies, Context(checkpoint, key)), 1):
-        if isinstance(outcome, Reject):
-            refused.append(asdict(outcome))
-        else:
-            rows.append(outcome)
-        progress(done, len(studies), len(refused))
-    if len(rows) + len(refused) != len(studies):
-        raise LvrayError(f"{len(studies)} studies, but {len(rows)} estimates and {len(refused)} rejects")
-    for name, table in (("rejects", pa.Table.from_pylist(refused, REJECTS)),
-                        ("estimates", pa.Table.from_pylist(rows, ESTIMATES))):
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        storage.write_atomic(storage.join(out, f"{name}.parquet"), sink.getvalue().to_pybytes(), name)
-    return len(rows), len(refused)
+    with cluster():
+        settings = decided(settings)
+        made = _made(predictor, settings, dataset.manifest.key if dataset else fingerprint(key))
+        work = outcomes.work_of(out, made)
+        known = _known(out, work, made, items, masks)
+        todo = [item for item in items if item.study not in known]
+        plan = Plan(beside_weights(predictor), settings, dataset, key, storage.join(out, MASKS) if masks else None)
+        _predict(todo, plan, predictor, known, work, len(items), progress)
+    refused = _publish(out, items, known, made, masks)
+    return len(items) - refused, refused
 
 
-def _predict(source: Source, context: Context) -> dict[str, Any] | Reject:
-    study = keyed(context.key, "study", source.name)
-    try:
-        with open_study(source) as opened:
-            cine = read_cine(opened.members)
-            estimate = predict_study(cine, fetched(context.checkpoint)).to_dict()
-    except StudyRefused as e:
-        return Reject(study, source.position, str(e.reason), e.detail, None)
-    except LvrayError:
-        raise
-    except Exception as e:  # one odd study must not end a cohort of thousands
-        return Reject(study, source.position, str(Reason.INTERNAL), internal(e), None)
-    person, visit = source.participant_and_visit() or (cine.patient or source.name, None)
-    kept = {name: value for name, value in estimate.items() if name in ESTIMATES.names}
-    return kept | {"study": study, "participant": keyed(context.key, "participant", person), "visit": visit,
-                   "network": json.dumps(estimate["network"]), "versions": json.dumps(estimate["versions"])}
+def decided(settings: Predict) -> Predict:
+    """With device, batch and workers as this cluster, which must be running, has them."""
+    import ray
+
+    has = ray.cluster_resources()
+    device = ("cuda" if has.get("GPU") else "cpu") if settings.device == "auto" else settings.device
+    on_gpu = device == "cuda"
+    workers = int(has.get("GPU", 0)) if on_gpu else int(has.get("CPU", 1)) // settings.threads
+    return settings.model_copy(update={"device": device, "batch": settings.batch or (GPU_BATCH if on_gpu else 1),
+                                       "workers": settings.workers or max(1, workers)})
+
+
+def items_of(src: str, key: bytes) -> tuple[list[Item], Dataset | None]:
+    """Every study of SRC, in its order."""
+    if not src.lower().endswith(".zip") and manifest.generations(storage.absolute(src)):
+        dataset = open_dataset(src)
+        columns = (dataset.index[name].to_pylist() for name in ("study", "source", "given"))
+        return [Item(study, row + 1, f"{source}{given}", row)
+                for row, (study, source, given) in enumerate(zip(*columns, strict=True))], dataset
+    return [Item(keyed(key, "study", source.name), source.position, keyed(key, "version", version_now(source)), source)
+            for source in list_studies(src).studies], None
+
+
+def _made(predictor: Predictor, settings: Predict, key: str) -> Made:
+    """What decides the numbers, to the last bit."""
+    how = settings.model_dump(include={"device", "precision", "batch", "threads"})
+    return {**how, "weights": predictor.weights_sha256, "lvray": lvray.__version__, "torch": torch.__version__,
+            "key": key}
+
+
+def beside_weights(predictor: Predictor) -> Trained:
+    slim = replace(predictor.checkpoint, weights={}, optimiser={})
+    return Trained(checkpoint=slim, weights_sha256=predictor.weights_sha256)
+
+
+def _known(out: str, work: str, made: Made, items: Sequence[Item], masks: bool) -> dict[str, Outcome]:
+    """What earlier runs found, of studies that are as they were then. UseError: see `outcomes.standing`."""
+    standing, versions = outcomes.standing(out, made), seen.read(out)
+    found = {study: Outcome(versions.get(study, ""), what) for study, what in standing.items()
+             if not (isinstance(what, Reject) and what.reason in RETRIED)}
+    found |= outcomes.recall(work)
+    there = {entry.name for entry in storage.list_entries(storage.join(out, MASKS), "the masks", missing_ok=True)}
+    return {item.study: _now(one, item) for item in items
+            if (one := found.get(item.study)) is not None and one.version == item.version
+            and (not masks or isinstance(one.found, Reject) or outcomes.mask_name(item.study) in there)}
+
+
+def _now(outcome: Outcome, item: Item) -> Outcome:
+    """A refused study where it stands in the listing now."""
+    if not isinstance(outcome.found, Reject):
+        return outcome
+    return replace(outcome, found=replace(outcome.found, position=item.position))
+
+
+def _predict(todo: Sequence[Item], plan: Plan, predictor: Predictor, known: dict[str, Outcome], work: str, of: int,
+             progress: Progress) -> None:
+    """Add the outcomes of `todo` to `known`, setting them aside as they come."""
+    waiting: list[Outcome] = []
+    refused = sum(isinstance(one.found, Reject) for one in known.values())
+    progress(len(known), of, refused)
+    if not todo:
+        return
+    for one in pipeline.outcomes(todo, plan, predictor):
+        known[one.study] = one
+        waiting.append(one)
+        refused += isinstance(one.found, Reject)
+        if len(waiting) == plan.settings.flush:
+            outcomes.stage(work, waiting)
+            waiting = []
+        progress(len(known), of, refused)
+
+
+def _publish(out: str, items: Sequence[Item], known: dict[str, Outcome], made: Made, masks: bool) -> int:
+    """Write the tables, in the order of the listing -> how many studies are refused."""
+    if len(known) != len(items):
+        raise LvrayError(f"{len(items)} studies, but {len(known)} outcomes")
+    found = [known[item.study].found for item in items]
+    refused = sum(isinstance(one, Reject) for one in found)
+    if masks:
+        outcomes.describe_masks(out, len(found) - refused)
+    outcomes.publish(out, found, made)
+    seen.write(out, {item.study: item.version for item in items})
+    storage.delete_tree(storage.join(out, FOLDER), "the parts")
+    return refused

@@ -30,23 +30,29 @@ class Placement:
         return image, box
 
 
+def place(shape: tuple[int, ...], centre_yx: tuple[float, float] | None, box: Shape) -> Placement:
+    """Where the box of an image [Z, Y, X] of that shape lies: around the centre (index of row and column; None: the
+    middle of the image), from the first slice on. ValueError: more slices than the box has, or a centre outside."""
+    slices, rows, columns = shape
+    if slices > box[0]:
+        raise ValueError(f"{slices} slices do not fit a box of {box[0]}")
+    centre = ((rows - 1) / 2, (columns - 1) / 2) if centre_yx is None else centre_yx
+    if not all(0 <= c <= n - 1 for c, n in zip(centre, (rows, columns), strict=True)):
+        raise ValueError(f"centre {centre} lies outside an image of {(rows, columns)} rows and columns")
+    y, x = (math.floor(c - (b - 1) / 2 + 0.5) for c, b in zip(centre, box[1:], strict=True))
+    return Placement((0, y, x), box, (slices, rows, columns))
+
+
 def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, box: Shape,
          out: npt.NDArray[np.float32] | None = None) -> tuple[npt.NDArray[np.float32], Placement]:
     """The box of a study: image [Z, Y, X] -> float32 [box], normalised, and its placement. out: zeros to write it into.
 
-    Rows and columns are padded or cropped around the centre (index of row and column; None: the middle of the image).
-    Slices are padded behind the last, so that slice k of a box is the k-th from the base in every study.
+    Rows and columns are padded or cropped around the centre, as `place` says. Slices are padded behind the last, so
+    that slice k of a box is the k-th from the base in every study.
     The part inside the image is clipped to its percentiles 1 and 99.5 and brought to zero mean and unit SD (all 0 where
-    the image is constant there); padding is 0. ValueError: more slices than the box has, or a centre outside the image.
+    the image is constant there); padding is 0. ValueError: see `place`.
     """
-    shape = _shape(image)
-    if shape[0] > box[0]:
-        raise ValueError(f"{shape[0]} slices do not fit a box of {box[0]}")
-    centre = ((shape[1] - 1) / 2, (shape[2] - 1) / 2) if centre_yx is None else centre_yx
-    if not all(0 <= c <= n - 1 for c, n in zip(centre, shape[1:], strict=True)):
-        raise ValueError(f"centre {centre} lies outside an image of {shape[1:]} rows and columns")
-    y, x = (math.floor(c - (b - 1) / 2 + 0.5) for c, b in zip(centre, box[1:], strict=True))
-    placement = Placement((0, y, x), box, shape)
+    placement = place(image.shape, centre_yx, box)
     inside, there = placement._overlap()
     out = np.zeros(box, np.float32) if out is None else out
     out[there] = _normalised(image[inside])

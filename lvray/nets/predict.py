@@ -4,98 +4,72 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from lvray.errors import CheckpointError, Reason, StudyRefused
+from lvray.errors import CheckpointError
 from lvray.nets import box
 from lvray.nets.build import build
 from lvray.nets.checkpoint import WEIGHTS, Checkpoint, read
 from lvray.nets.pieces import keep_largest
 from lvray.nets.regressor import Regressor
 from lvray.nets.segmenter import Segmenter
+from lvray.nets.step import PRECISIONS
+from lvray.nets.trained import Centre, Mask, Shown, Spacing, Trained, Volume
 
-ROUNDING = 0.01
 FACTS = ("dz_mm", "dy_mm", "dx_mm", "slices", "mass_g")
 
-Volume = npt.NDArray[np.generic]
-Spacing = tuple[float, float, float]
-Centre = tuple[float, float] | None
 
-
-@dataclass(frozen=True)
-class Predictor:
-    """A trained network and what it was trained with. It predicts in fp32, whatever it was trained in.
-
-    Images are [Z, Y, X], base first, in the canonical in-plane orientation; spacing is (dz, dy, dx) in mm. `centre_yx`
-    is the heart's row and column: needed where `network["centre"]` says "heart", not looked at otherwise.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Predictor(Trained):
+    """A trained network and what it was trained with. precision: of feature maps; fp32, whatever it was trained in."""
 
     model: Segmenter | Regressor
-    checkpoint: Checkpoint
-    weights_sha256: str
+    precision: Literal["fp32", "bf16"] = "fp32"
 
-    @property
-    def network(self) -> dict[str, Any]:
-        """Settings of the network: kind, width, pixel_size, pitch, box, centre."""
-        settings: dict[str, Any] = self.checkpoint.settings["network"]
-        return settings
-
-    def segment(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> npt.NDArray[np.uint8]:
-        """Mask uint8 [Z, Y, X] in the image's own grid, with what lies beside the heart removed (`pieces`).
-
-        A study of more slices than the training box is seen in a taller box. ValueError: a regressor's checkpoint.
-        """
-        if not isinstance(self.model, Segmenter):
-            raise ValueError("a regressor does not segment")
-        slices, rows, columns = self.network["box"]
-        x, placement = box.take(image, self._centre(centre_yx), (max(slices, len(image)), rows, columns))
-        with torch.inference_mode():
-            mask = self._run(x, spacing)[0].argmax(0).to(torch.uint8)
-            return box.put_back(keep_largest(mask).numpy(), placement)
+    def segment(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> Mask:
+        """Mask uint8 [Z, Y, X] in the image's own grid. ValueError: a regressor's checkpoint."""
+        shown = self.shown(image, spacing, centre_yx)
+        return box.put_back(self.masks([shown])[0], shown.placement)
 
     def regress(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> float:
-        """LV mass in grams. StudyRefused: more slices than the network's box. ValueError: a segmenter's checkpoint."""
+        """LV mass in grams. StudyRefused: see `shown`. ValueError: a segmenter's checkpoint."""
+        return self.masses([self.shown(image, spacing, centre_yx)])[0]
+
+    def masks(self, studies: Sequence[Shown], batch: int = 1) -> list[Mask]:
+        """uint8 [box] of each, with what lies beside the heart removed (`pieces`). ValueError: a regressor."""
+        if not isinstance(self.model, Segmenter):
+            raise ValueError("a regressor does not segment")
+        with torch.inference_mode():
+            labels = [logits.argmax(0).to(torch.uint8) for logits in self._run(studies, batch)]
+            return [keep_largest(mask).cpu().numpy() for mask in labels]
+
+    def masses(self, studies: Sequence[Shown], batch: int = 1) -> list[float]:
+        """Grams of each. ValueError: a segmenter."""
         if not isinstance(self.model, Regressor):
             raise ValueError("a segmenter does not regress")
-        slices, rows, columns = self.network["box"]
-        if len(image) > slices:
-            raise StudyRefused(Reason.TOO_MANY_SLICES, f"{len(image)} slices, and the regressor takes at most {slices}:"
-                               " use a segmenter's checkpoint")
-        x, _ = box.take(image, self._centre(centre_yx), (slices, rows, columns))
         target = self.checkpoint.settings["target"]
         with torch.inference_mode():
-            return float(self._run(x, spacing)) * float(target["sd_g"]) + float(target["mean_g"])
+            return [float(mass) * float(target["sd_g"]) + float(target["mean_g"]) for mass in self._run(studies, batch)]
 
-    def outside_training(self, **facts: float) -> list[str]:
-        """Those of the facts (dz_mm=..., slices=..., mass_g=...) that lie outside the range of the training studies,
-        by more than rounding: a pitch measured from positions is never exactly 10 mm."""
-        ranges = self.checkpoint.trained_on
-        return [name for name, value in facts.items()
-                if not ranges[name][0] * (1 - ROUNDING) <= value <= ranges[name][1] * (1 + ROUNDING)]
-
-    def at_border(self, mask: npt.NDArray[np.uint8], centre_yx: Centre = None) -> bool:
-        """Whether a mask that `segment` gave touches a side of the network's box: part of the heart may lie beyond."""
-        _, rows, columns = self.network["box"]
-        _, placement = box.take(mask, self._centre(centre_yx), (len(mask), rows, columns))
-        seen = box.take_mask(mask, placement)
-        return bool(seen[:, [0, -1]].any() or seen[:, :, [0, -1]].any())
-
-    def _centre(self, centre_yx: Centre) -> Centre:
-        if self.network["centre"] != "heart":
-            return None
-        if centre_yx is None:
-            raise ValueError("this network needs the heart's centre")
-        return centre_yx
-
-    def _run(self, x: npt.NDArray[np.float32], spacing: Spacing) -> torch.Tensor:
-        result: torch.Tensor = self.model(torch.from_numpy(x)[None, None], torch.tensor([spacing], dtype=torch.float32))
-        return result
+    def _run(self, studies: Sequence[Shown], batch: int) -> Iterator[Tensor]:
+        """The network's answer to each study, in their order; `batch` of them a pass. A pass of fewer is filled up: the
+        size of a pass decides the last bits, what else is in it does not."""
+        device = next(self.model.parameters()).device
+        for _, alike in groupby(studies, lambda study: study.image.shape):
+            while part := list(islice(alike, batch)):
+                filled = part + part[:1] * (batch - len(part))
+                x = torch.from_numpy(np.stack([study.image for study in filled])[:, None])
+                spacing = torch.tensor([study.spacing for study in filled], dtype=torch.float32)
+                out: Tensor = self.model(x.to(device, PRECISIONS[self.precision]), spacing.to(device))
+                yield from out[:len(part)]
 
 
 def load(folder: Path) -> Predictor:
@@ -117,7 +91,8 @@ def load(folder: Path) -> Predictor:
         raise CheckpointError("the checkpoint's weights do not fit the network that its settings describe:"
                               " use the lvray version that wrote it, or train anew") from error
     model = model.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-    return Predictor(model, saved, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest())
+    return Predictor(checkpoint=saved, weights_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+                     model=model)
 
 
 def _sound(saved: Checkpoint) -> bool:

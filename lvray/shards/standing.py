@@ -58,7 +58,7 @@ def plan(studies: Sequence[Source], context: Context, known: Mapping[str, Known]
     versions: dict[str, str] = {}
     for source in studies:
         study = keyed(context.key, "study", source.name)
-        versions[study] = keyed(context.key, "version", _version(source))
+        versions[study] = keyed(context.key, "version", version_now(source))
         old = known.get(study)
         if old is None or old.retried:
             new.append(source)
@@ -70,7 +70,7 @@ def plan(studies: Sequence[Source], context: Context, known: Mapping[str, Known]
     return Plan(new, doubtful, versions, len(known.keys() - versions.keys()))
 
 
-def _version(source: Source) -> str:
+def version_now(source: Source) -> str:
     """Of a source that is not there (any more): empty; whoever opens it will say so."""
     try:
         return version_of(source)

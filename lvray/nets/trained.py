@@ -1,0 +1,76 @@
+"""What surrounds a trained network's pass: what it is shown of a study, and what it was trained on. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lvray.errors import Reason, StudyRefused
+from lvray.nets import box
+from lvray.nets.checkpoint import Checkpoint
+
+ROUNDING = 0.01
+
+Volume = npt.NDArray[np.generic]
+Mask = npt.NDArray[np.uint8]
+Spacing = tuple[float, float, float]
+Centre = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A study as a network sees it: float32 [box], where the box lies in the study's image, and (dz, dy, dx) in mm."""
+
+    image: npt.NDArray[np.float32]
+    placement: box.Placement
+    spacing: Spacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A network's checkpoint as far as predictions need it beside the weights.
+
+    Images are [Z, Y, X], base first, in the canonical in-plane orientation; spacing is (dz, dy, dx) in mm. `centre_yx`
+    is the heart's row and column: needed where `network["centre"]` says "heart", not looked at otherwise.
+    """
+
+    checkpoint: Checkpoint
+    weights_sha256: str
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Settings of the network: kind, width, pixel_size, pitch, box, centre."""
+        settings: dict[str, Any] = self.checkpoint.settings["network"]
+        return settings
+
+    def shown(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> Shown:
+        """A segmenter sees a study of more slices than its box in a taller one. StudyRefused: a regressor cannot."""
+        slices, rows, columns = self.network["box"]
+        if len(image) > slices and self.network["kind"] == "reg":
+            raise StudyRefused(Reason.TOO_MANY_SLICES, f"{len(image)} slices, and the regressor takes at most {slices}:"
+                               " use a segmenter's checkpoint")
+        x, placement = box.take(image, self._centre(centre_yx), (max(slices, len(image)), rows, columns))
+        return Shown(x, placement, spacing)
+
+    def outside_training(self, **facts: float) -> list[str]:
+        """Those of the facts (dz_mm=..., slices=..., mass_g=...) that lie outside the range of the training studies,
+        by more than rounding: a pitch measured from positions is never exactly 10 mm."""
+        ranges = self.checkpoint.trained_on
+        return [name for name, value in facts.items()
+                if not ranges[name][0] * (1 - ROUNDING) <= value <= ranges[name][1] * (1 + ROUNDING)]
+
+    def at_border(self, mask: Mask, centre_yx: Centre = None) -> bool:
+        """Whether a mask that the network gave touches a side of its box: part of the heart may lie beyond."""
+        _, rows, columns = self.network["box"]
+        seen = box.take_mask(mask, box.place(mask.shape, self._centre(centre_yx), (len(mask), rows, columns)))
+        return bool(seen[:, [0, -1]].any() or seen[:, :, [0, -1]].any())
+
+    def _centre(self, centre_yx: Centre) -> Centre:
+        if self.network["centre"] != "heart":
+            return None
+        if centre_yx is None:
+            raise ValueError("this network needs the heart's centre")
+        return centre_yx
