@@ -22,12 +22,15 @@ from lvray.cmr.nifti import read_mask
 from lvray.cmr.quality import Flag, mask_flags
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
+from lvray.evidence.conformal import Intervals
 from lvray.evidence.indices import lvmi
 from lvray.nets.trained import Trained
 
 if TYPE_CHECKING:
     from lvray.nets.predict import Predictor
 
+SEXES = {"F": "female", "M": "male"}
+"""PatientSex (PS3.3, C.7.1.1)."""
 Method = Literal["overlay", "contours", "mask", "ML4Hseg", "ML4Hreg"]
 
 
@@ -35,7 +38,8 @@ Method = Literal["overlay", "contours", "mask", "ML4Hseg", "ML4Hreg"]
 class Estimate:
     """LV mass of one study and what it rests on. None: not known.
 
-    interval_g: (low, high) of the mass. ed_phase counts from 1 among the phases present; ed_instances are the
+    interval_g: (low, high), in which the manual mass lies with the probability interval_level; not centred on mass_g,
+    since a network's bias is taken away first. ed_phase counts from 1 among the phases present; ed_instances are the
     InstanceNumbers of the images that the mass comes from, base to apex. cavity_mm2, myocardium_mm2: areas in the mask,
     by slice, base to apex. mask: uint8 [Z, Y, X] at ED in the study's own grid (`affine`), where there is one.
     """
@@ -43,6 +47,7 @@ class Estimate:
     method: Method
     mass_g: float | None
     interval_g: tuple[float, float] | None = None
+    interval_level: float | None = None
     lvmi_g_m2: float | None
     ed_phase: int
     ed_instances: list[int]
@@ -81,6 +86,7 @@ class View:
     flags: frozenset[str]
     height_cm: float | None = field(repr=False)
     weight_kg: float | None = field(repr=False)
+    sex: str | None = field(repr=False)
 
     @property
     def own_spacing(self) -> Spacing:
@@ -121,9 +127,9 @@ def view(cine: Cine) -> View:
     ed = end_diastole(cine)
     turn, seen, phase = canonical(ed.volume.affine), ed.canonical(), ed.volume.phase
     instances = tuple(f.instance for row in cine.frames if (f := row[phase]) is not None)
-    height, weight, _ = cine.person
+    height, weight, sex = cine.person
     return View(seen.volume.image, seen.volume.spacing, seen.centre_yx, turn, ed.volume.affine, phase, instances,
-                frozenset(cine.flags) | ed.flags, height, weight)
+                frozenset(cine.flags) | ed.flags, height, weight, SEXES.get(sex or ""))
 
 
 def predicted(seen: View, answer: NDArray[np.uint8] | float, by: Trained) -> Estimate:
@@ -141,11 +147,18 @@ def predicted(seen: View, answer: NDArray[np.uint8] | float, by: Trained) -> Est
 
 def _predicted(seen: View, method: Method, mass: float, slices: Collection[int], flags: Collection[str], by: Trained,
                **of_mask: Any) -> Estimate:
+    flags = {*flags, *_outside(by, Flag.MASS_OUTSIDE_TRAINING, mass_g=mass)}
+    interval, level = None, None
+    if by.intervals is not None:
+        intervals = Intervals.from_dict(by.intervals)
+        interval, level = intervals.of(mass, seen.sex), intervals.level
+        flags |= {Flag.INTERVAL_FROM_PHANTOMS} if intervals.kind == "phantom" and Flag.PHANTOM not in flags else set()
     network = {"kind": by.network["kind"], "recipe": by.checkpoint.settings["name"], "weights": by.weights_sha256[:16]}
     return Estimate(
-        method=method, mass_g=mass, lvmi_g_m2=lvmi(mass, seen.height_cm, seen.weight_kg), ed_phase=seen.phase + 1,
+        method=method, mass_g=mass, interval_g=interval, interval_level=level,
+        lvmi_g_m2=lvmi(mass, seen.height_cm, seen.weight_kg), ed_phase=seen.phase + 1,
         ed_instances=[seen.instances[z] for z in slices if seen.instances], spacing_mm=seen.own_spacing,
-        slices=len(slices), quality=sorted({*flags, *_outside(by, Flag.MASS_OUTSIDE_TRAINING, mass_g=mass)}),
+        slices=len(slices), quality=sorted(flags),
         network=network, affine=seen.affine, **of_mask)
 
 

@@ -56,8 +56,9 @@ MODULES = {
     "lvray.cmr": "archive codestream contours dicom ed file geometry header heart mass measure nifti phases pixels"
                  " quality study",
     "lvray.cmr.phantom": "headers heart images outlines participant people scan signal torso ukb",
-    "lvray.evidence": "agreement bootstrap calibration centering columns conformal correlation evaluation figures"
-                      " hypertrophy indices limits outcomes overlap page paired report search subgroups table training",
+    "lvray.evidence": "agreement bootstrap calibration centering columns conformal correlation details disclosure"
+                      " evaluation figures hypertrophy indices limits outcomes overlap page paired people plots"
+                      " published report search subgroups table training",
     "lvray.jobs": "board checkpoints claim cluster demo estimates evaluate fit guard in_order job link loop metrics"
                   " mode nonfinite outcomes phantom pipeline predict prepare real report selection sheet show space"
                   " state tensorize told tpe track train trial tune validate worker",

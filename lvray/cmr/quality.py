@@ -44,12 +44,13 @@ class Flag(StrEnum):
     SLICES_OUTSIDE_TRAINING = "slices_outside_training"
     MASS_OUTSIDE_TRAINING = "mass_outside_training"
     DEMO_WEIGHTS = "demo_weights"
+    INTERVAL_FROM_PHANTOMS = "interval_from_phantoms"
 
 
 OF_IMAGES = frozenset({
-    Flag.SEVERAL_STACKS, Flag.SLICES_UNUSUAL, Flag.UNEVEN_PITCH, Flag.WIDE_PITCH, Flag.SLICE_SHIFT, Flag.PIXEL_UNUSUAL,
-    Flag.INTENSITY_ODD, Flag.PHASES_INCOMPLETE, Flag.PHASES_WITHOUT_TIMES, Flag.SINGLE_PHASE, Flag.ED_DOUBTFUL,
-    Flag.HEART_NOT_FOUND})
+    Flag.PHANTOM, Flag.SEVERAL_STACKS, Flag.SLICES_UNUSUAL, Flag.UNEVEN_PITCH, Flag.WIDE_PITCH, Flag.SLICE_SHIFT,
+    Flag.PIXEL_UNUSUAL, Flag.INTENSITY_ODD, Flag.PHASES_INCOMPLETE, Flag.PHASES_WITHOUT_TIMES, Flag.SINGLE_PHASE,
+    Flag.ED_DOUBTFUL, Flag.HEART_NOT_FOUND})
 """Those that hold whoever draws the outlines."""
 
 _WORDS: dict[Flag, str] = {
@@ -85,6 +86,7 @@ _WORDS: dict[Flag, str] = {
     Flag.SLICES_OUTSIDE_TRAINING: "more or fewer slices than the network was trained on",
     Flag.MASS_OUTSIDE_TRAINING: "a mass outside what the network was trained on",
     Flag.DEMO_WEIGHTS: "weights of a smoke recipe, for show only",
+    Flag.INTERVAL_FROM_PHANTOMS: "the interval was calibrated on phantoms: of a person's heart it promises nothing",
 }
 
 

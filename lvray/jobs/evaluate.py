@@ -1,9 +1,10 @@
-"""The evaluation job: every method against the manual labels of the holdout, and a report."""
+"""The evaluation job: every method against the manual labels of people it never saw, and a report."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,77 +13,151 @@ import torch
 import lvray
 from lvray.errors import UseError
 from lvray.evidence import figures
+from lvray.evidence.conformal import Intervals
+from lvray.evidence.details import Outcome
 from lvray.evidence.evaluation import METHODS, Evaluation, Method, evaluate
+from lvray.evidence.overlap import Overlap
 from lvray.evidence.people import Person
 from lvray.evidence.report import Picture, Report, write_report
-from lvray.jobs import estimates, trial
+from lvray.jobs import apart, rows, trial
+from lvray.jobs.calibrate import use_of
+from lvray.jobs.estimates import fetch, name_of
+from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset, open_dataset, select
+from lvray.shards.schema import Row
 
-PICTURES = 2
 DEMO_LIMIT = ("The weights are a smoke recipe's, trained for a minute or two: they show how lvray works and say nothing"
               " about real hearts.")
+SOURCES = {"inlinevf": "InlineVF", "expert": "the expert", None: "none"}
 
 
-External = Mapping[str, Mapping[str, float | None]]
-"""Others' estimates to put beside lvray's: {method: {participant hash: grams}}."""
+@dataclass(frozen=True)
+class External:
+    """Others' estimates to put beside lvray's: grams by participant's hash, and how their masks overlap, if any."""
+
+    grams: Mapping[str, float | None]
+    overlaps: Mapping[str, Mapping[str, Overlap]] = field(default_factory=dict)
 
 
-def run(data: str, checkpoints: Sequence[str], out: Path, *, external: External, described: str,
+@dataclass(frozen=True)
+class Ask:
+    """What is to be evaluated and shown. described: what the data are, in a sentence."""
+
+    described: str
+    splits: tuple[str, ...] = ("holdout",)
+    external: Mapping[str, External] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
+    """URIs of other data sets that checkpoints were trained or calibrated on."""
+    allow_leakage: bool = False
+    pictures: bool = True
+    hide_small: bool = False
+
+
+def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
         progress: Callable[[int, int], None] = lambda done, of: None) -> tuple[Evaluation, Path]:
-    """Evaluate checkpoints, InlineVF and others' estimates on the holdout of a data set; Ray must be running.
+    """Evaluate checkpoints, InlineVF and others' estimates on some splits of a data set; Ray must be running.
 
-    -> the evaluation and the path of report.html. UseError: no holdout, two checkpoints of one network, ...
-    EnvironmentFault: `out` cannot be written.
-    described: what the data are, in a sentence for the report.
+    -> the evaluation and the path of report.html. UseError: nobody there, two checkpoints of one network, people who
+    were trained on, ... EnvironmentFault: `out` cannot be written.
     """
     storage.preflight(str(out), write=True, what="--out")
     dataset = open_dataset(data)
-    predictors = [estimates.fetch(uri) for uri in checkpoints]
-    kinds = [p.network["kind"] for p in predictors]
-    if len(set(kinds)) != len(kinds):
+    predictors = [fetch(uri) for uri in checkpoints]
+    if len({name_of(p) for p in predictors}) != len(predictors):
         raise UseError("two checkpoints of one network: evaluate one segmenter and one regressor at a time")
-    holdout, training = select(dataset, ["holdout"]).tolist(), select(dataset, ["train"], ["manual_g"]).tolist()
-    if not holdout:
-        raise UseError("the data set has no holdout: tensorize with a larger share of it")
-    for name, grams in external.items():
-        if not grams.keys() & set(dataset.column("participant")):
+    evaluated, training = select(dataset, ask.splits).tolist(), select(dataset, ["train"], ["manual_g"]).tolist()
+    if not evaluated:
+        raise UseError(f"the data set has nobody in {' or '.join(ask.splits)}: tensorize with a larger share of it")
+    for name, theirs in ask.external.items():
+        if not theirs.grams.keys() & set(dataset.column("participant")):
             raise UseError(f"{name}: none of its participants is in the data set; is the key the data set's?")
-    found = estimates.by_checkpoints(dataset, [*training, *holdout], checkpoints, progress)
-    methods = (*METHODS, *(Method(name, centred=False) for name in external))
-    train_people, held_people = (_people(dataset, rows, found, external) for rows in (training, holdout))
-    evaluation = evaluate(train_people, held_people, methods)
+    intervals = [Intervals.from_dict(p.intervals) for p in predictors if p.intervals is not None]
+    uses = [*map(use_of, predictors), apart.Use("centering", dataset.checksum, ("train",)),
+            *(apart.Use(f"the intervals of {i.method}", i.data, ("calibration",)) for i in intervals)]
+    doubts = apart.check(dataset, evaluated, uses, ask.trained_on, ask.allow_leakage)
+    found = rows.by_predictors(dataset, list(dict.fromkeys([*training, *evaluated])), predictors, progress)
+    methods = (*METHODS, *(Method(name, centred=False) for name in ask.external))
+    train_people, people = (_people(dataset, of, found, ask.external) for of in (training, evaluated))
+    evaluation = evaluate(train_people, people, methods, intervals=intervals, outcomes=ask.outcomes,
+                          both_sides=bool(doubts))
+    segmenter = next((p for p in predictors if p.network["kind"] == "seg"), None)
     page = write_report(out, Report(
-        title="LV mass on the holdout", data=described, evaluation=evaluation,
-        pictures=tuple(_pictures(dataset, holdout, predictors)), facts=_facts(dataset, predictors, checkpoints),
+        title=f"LV mass: {', '.join(ask.splits)}", data=ask.described, evaluation=evaluation,
+        pictures=tuple(_overview(dataset, evaluation, people, segmenter)) if ask.pictures else (),
+        worst=tuple(_worst(dataset, evaluation, evaluated, segmenter)) if ask.pictures else (),
+        facts=_facts(dataset, predictors, checkpoints), warnings=tuple(doubts), hide_small=ask.hide_small,
         limits=(DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()))
     return evaluation, page
 
 
-def _people(dataset: Dataset, rows: Sequence[int], found: dict[int, dict[str, float | None]],
-            external: External) -> list[Person]:
+def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str, Estimated | None]],
+            external: Mapping[str, External]) -> list[Person]:
+    columns = ("participant", "manual_g", "inlinevf_g", "sex", "height_cm", "weight_kg", "spacing", "flags")
     people = []
-    for number in rows:
-        row = {name: dataset.index[name][number].as_py()
-               for name in ("participant", "manual_g", "inlinevf_g", "sex", "height_cm", "weight_kg")}
-        theirs = {name: grams.get(row["participant"]) for name, grams in external.items()}
-        people.append(Person(row["participant"], row["manual_g"],
-                             {**found[number], "InlineVF": row["inlinevf_g"], **theirs},
-                             row["sex"], row["height_cm"], row["weight_kg"]))
+    for number, row in zip(of, dataset.index.select(columns).take(list(of)).to_pylist(), strict=True):
+        who, known = row["participant"], {name: what for name, what in found[number].items() if what is not None}
+        people.append(Person(
+            who, row["manual_g"],
+            {**{name: what and what.mass_g for name, what in found[number].items()}, "InlineVF": row["inlinevf_g"],
+             **{name: theirs.grams.get(who) for name, theirs in external.items()}},
+            row["sex"], row["height_cm"], row["weight_kg"], pixel_mm=row["spacing"][2], flags=frozenset(row["flags"]),
+            estimate_flags={name: what.flags for name, what in known.items()},
+            overlaps={**{name: what.overlap for name, what in known.items() if what.overlap is not None},
+                      **{name: theirs.overlaps[who] for name, theirs in external.items() if who in theirs.overlaps}},
+            intervals_g={name: what.interval_g for name, what in known.items() if what.interval_g is not None}))
     return people
 
 
-def _pictures(dataset: Dataset, holdout: Sequence[int], predictors: Sequence[Predictor]) -> list[Picture]:
-    """The segmenter's contours on the first holdout studies, beside the data set's own."""
+def _overview(dataset: Dataset, evaluation: Evaluation, people: Sequence[Person],
+              segmenter: Predictor | None) -> list[Picture]:
+    """One person's heart as each of the paper's methods sees it: of those with outlines, the one of median mass."""
+    outlined = dataset.column("has_mask")
+    rows_of = {p.participant: row for row, p in _first_rows(dataset, people).items() if outlined[row]}
+    them = sorted((p for p in people if p.participant in rows_of and p.manual_g is not None),
+                  key=lambda p: (p.manual_g, p.participant))
+    if not them or segmenter is None:
+        return []
+    who = them[len(them) // 2]
+    [(row, mask)] = rows.pictures(dataset, [rows_of[who.participant]], segmenter)
+    titles = [f"{name}: {grams:.0f} g" if (grams := who.estimates_g.get(name)) is not None else f"{name}: none"
+              for name in ("ML4Hreg", "ML4Hseg", "InlineVF")]
+    titles[2] = titles[2] if row.mask_source == "inlinevf" else f"outlines: {SOURCES[row.mask_source]}"
+    return [Picture("One heart, three estimates", f"Study {row.study[:8]}, manual LV mass {who.manual_g:.0f} g; raw"
+                    " estimates. The regressor sees the images alone; contours are cavity and epicardium at end"
+                    " diastole, on the middle slice.", figures.overview(_shown(row, mask), titles))]
+
+
+def _first_rows(dataset: Dataset, people: Sequence[Person]) -> dict[int, Person]:
+    """The first row of each participant."""
+    by_hash = {p.participant: p for p in people}
+    seen: dict[str, int] = {}
+    for row, participant in enumerate(dataset.index["participant"].to_pylist()):
+        if participant in by_hash:
+            seen.setdefault(participant, row)
+    return {row: by_hash[participant] for participant, row in seen.items()}
+
+
+def _worst(dataset: Dataset, evaluation: Evaluation, evaluated: Sequence[int],
+           segmenter: Predictor | None) -> list[Picture]:
+    """The largest errors, with their contours."""
+    participants = dataset.index["participant"].take(list(evaluated)).to_pylist()
+    row_of = {participant: row for row, participant in reversed(list(zip(evaluated, participants, strict=True)))}
     made = []
-    segmenter = next((p for p in predictors if p.network["kind"] == "seg"), None)
-    for row, mask in estimates.pictures(dataset, holdout[:PICTURES], segmenter) if segmenter else ():
-        study = figures.Study(row.study[:8], row.image, row.spacing, mask, row.mask)
-        theirs = {"inlinevf": "InlineVF", "expert": "the expert", None: None}[row.mask_source]
-        made.append(Picture(f"Study {row.study[:8]}", "Contours at end diastole, base to apex.",
-                            figures.overlay(study, "ML4Hseg", theirs or "")))
+    for case in evaluation.worst:
+        [(row, mask)] = rows.pictures(dataset, [row_of[case.participant]], segmenter)
+        made.append(Picture(
+            f"Study {row.study[:8]}: {case.estimate_g - case.manual_g:+.1f} g",
+            f"{evaluation.reference} {case.estimate_g:.1f} g, manual {case.manual_g:.1f} g. Flags:"
+            f" {', '.join(case.flags) or 'none'}. Outlines of the data set: {SOURCES[row.mask_source]}.",
+            figures.overlay(_shown(row, mask), "ML4Hseg", SOURCES[row.mask_source])))
     return made
+
+
+def _shown(row: Row, mask: np.ndarray | None) -> figures.Study:
+    return figures.Study(row.study[:8], row.image, row.spacing, mask, row.mask)
 
 
 def _facts(dataset: Dataset, predictors: Sequence[Predictor],
@@ -97,12 +172,11 @@ def _facts(dataset: Dataset, predictors: Sequence[Predictor],
     }
     for p, uri in zip(predictors, checkpoints, strict=True):
         saved, found_by = p.checkpoint, trial.found_by(uri)
-        facts[estimates.NAMES[p.network["kind"]]] = {
+        facts[name_of(p)] = {
             "recipe": saved.settings["name"], "width": p.network["width"],
             "box (slices, rows, columns)": " x ".join(map(str, p.network["box"])), "epoch": saved.epoch,
             "weights sha256": p.weights_sha256, "lvray that trained it": saved.version,
-            "trained on": "this data set" if saved.data == dataset.checksum else
-            "another data set: people of this holdout may have been in its training",
+            "trained on": "this data set" if saved.data == dataset.checksum else "another data set, or an earlier state",
             **{name.replace("_", " "): value for name, value in saved.metrics.items() if name != "epoch"},
             **({"settings found by": found_by} if found_by else {})}
     return facts

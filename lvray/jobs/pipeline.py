@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from numpy.typing import NDArray
 
 from lvray.cmr.geometry import Turn
 from lvray.cmr.nifti import mask_bytes
@@ -29,6 +30,7 @@ from lvray.cmr.quality import OF_IMAGES
 from lvray.cmr.study import read_cine
 from lvray.errors import EnvironmentFault, LvrayError, Reason, StudyRefused, internal
 from lvray.estimate import View, predicted, view
+from lvray.evidence.overlap import overlap
 from lvray.jobs.guard import bounded
 from lvray.jobs.in_order import RETRIES
 from lvray.jobs.outcomes import ESTIMATES, Outcome, mask_name
@@ -70,23 +72,27 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What every task is given. dataset: where items are its rows; masks: URI to write them to."""
+    """What every task is given. dataset: where items are its rows; masks: URI to write them to; compare: whether masks
+    are compared with the rows' outlines, into "overlap" of an outcome."""
 
     by: Trained
     settings: Predict
     dataset: Dataset | None
     key: bytes = field(repr=False)
-    masks: str | None
+    masks: str | None = None
+    compare: bool = False
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A study on its way. names: the row's columns that say whose it is; answer: the network's, once there is one."""
+    """A study on its way. names: the row's columns that say whose it is; outlines: the row's mask, to compare with;
+    answer: the network's, once there is one."""
 
     item: Item
     names: dict[str, Any]
     view: View
     shown: Shown
+    outlines: NDArray[np.uint8] | None = None
     answer: Any = None
 
 
@@ -205,10 +211,10 @@ def read(items: Sequence[Item], plan: Plan) -> Iterator[Seen | Outcome]:
     if plan.dataset is None:
         yield from (_read_study(item, plan) for item in items)
         return
-    rows = scan(plan.dataset, np.array([item.where for item in items]), COLUMNS)
+    rows = scan(plan.dataset, np.array([item.where for item in items]), ED_COLUMNS if plan.compare else COLUMNS)
     for item, (_, row) in zip(items, rows, strict=True):
         names = {"study": row.study, "participant": row.participant, "visit": row.visit}
-        yield _shown(item, names, _view_of(row), plan.by)
+        yield _shown(item, names, _view_of(row), plan.by, row.mask)
 
 
 def _read_study(item: Item, plan: Plan) -> Seen | Outcome:
@@ -237,15 +243,16 @@ def _read_study(item: Item, plan: Plan) -> Seen | Outcome:
 def _view_of(row: Row) -> View:
     """Of a data set's row, which is in the canonical orientation already."""
     return View(row.image, row.spacing, row.heart_yx, Turn(False, False, False), row.affine, row.ed_phase - 1, (),
-                frozenset(row.flags) & OF_IMAGES, row.height_cm, row.weight_kg)
+                frozenset(row.flags) & OF_IMAGES, row.height_cm, row.weight_kg, row.sex)
 
 
-def _shown(item: Item, names: dict[str, Any], seen: View, by: Trained) -> Seen | Outcome:
+def _shown(item: Item, names: dict[str, Any], seen: View, by: Trained,
+           outlines: NDArray[np.uint8] | None = None) -> Seen | Outcome:
     try:
         shown = by.shown(seen.image, seen.spacing, seen.centre_yx)
     except StudyRefused as e:
         return item.reject(e.reason, e.detail)
-    return Seen(item, names, replace(seen, image=seen.image[:, :0, :0]), shown)
+    return Seen(item, names, replace(seen, image=seen.image[:, :0, :0]), shown, outlines)
 
 
 def finish(arrived: Sequence[Seen | Outcome | Fault], plan: Plan) -> Iterator[Outcome | Fault]:
@@ -272,6 +279,8 @@ def _outcome(one: Seen, plan: Plan) -> Outcome:
     plain = found.to_dict()
     low, high = found.interval_g or (None, None)
     kept = {name: value for name, value in plain.items() if name in ESTIMATES.names}
+    if one.outlines is not None and found.mask is not None:
+        kept["overlap"] = overlap(found.mask, one.outlines, one.view.own_spacing)
     return Outcome(one.item.version, {**kept, **one.names, "interval_low_g": low, "interval_high_g": high,
                                       "weights_sha256": plan.by.weights_sha256,
                                       "network": json.dumps(found.network), "versions": json.dumps(found.versions)})

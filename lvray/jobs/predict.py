@@ -6,6 +6,8 @@ is computed pipeline.py's.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -79,23 +81,29 @@ def items_of(src: str, key: bytes) -> tuple[list[Item], Dataset | None]:
     """Every study of SRC, in its order."""
     if not src.lower().endswith(".zip") and manifest.generations(storage.absolute(src)):
         dataset = open_dataset(src)
-        columns = (dataset.index[name].to_pylist() for name in ("study", "source", "given"))
-        return [Item(study, row + 1, f"{source}{given}", row)
-                for row, (study, source, given) in enumerate(zip(*columns, strict=True))], dataset
+        return items_in(dataset), dataset
     return [Item(keyed(key, "study", source.name), source.position, keyed(key, "version", version_now(source)), source)
             for source in list_studies(src).studies], None
+
+
+def items_in(dataset: Dataset) -> list[Item]:
+    """Its rows."""
+    columns = (dataset.index[name].to_pylist() for name in ("study", "source", "given"))
+    return [Item(study, row + 1, f"{source}{given}", row)
+            for row, (study, source, given) in enumerate(zip(*columns, strict=True))]
 
 
 def _made(predictor: Predictor, settings: Predict, key: str) -> Made:
     """What decides the numbers, to the last bit."""
     how = settings.model_dump(include={"device", "precision", "batch", "threads"})
-    return {**how, "weights": predictor.weights_sha256, "lvray": lvray.__version__, "torch": torch.__version__,
-            "key": key}
+    intervals = hashlib.sha256(json.dumps(predictor.intervals, sort_keys=True).encode()).hexdigest()
+    return {**how, "weights": predictor.weights_sha256, "intervals": intervals, "lvray": lvray.__version__,
+            "torch": torch.__version__, "key": key}
 
 
 def beside_weights(predictor: Predictor) -> Trained:
     slim = replace(predictor.checkpoint, weights={}, optimiser={})
-    return Trained(checkpoint=slim, weights_sha256=predictor.weights_sha256)
+    return Trained(checkpoint=slim, weights_sha256=predictor.weights_sha256, intervals=predictor.intervals)
 
 
 def _known(out: str, work: str, made: Made, items: Sequence[Item], masks: bool) -> dict[str, Outcome]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from lvray.nets.pieces import keep_largest
 from lvray.nets.regressor import Regressor
 from lvray.nets.segmenter import Segmenter
 from lvray.nets.step import PRECISIONS
-from lvray.nets.trained import Centre, Mask, Shown, Spacing, Trained, Volume
+from lvray.nets.trained import INTERVALS, Centre, Mask, Shown, Spacing, Trained, Volume
 
 FACTS = ("dz_mm", "dy_mm", "dx_mm", "slices", "mass_g")
 
@@ -91,8 +92,22 @@ def load(folder: Path) -> Predictor:
         raise CheckpointError("the checkpoint's weights do not fit the network that its settings describe:"
                               " use the lvray version that wrote it, or train anew") from error
     model = model.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-    return Predictor(checkpoint=saved, weights_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+    weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    return Predictor(checkpoint=saved, weights_sha256=weights, intervals=_intervals(folder / INTERVALS, weights),
                      model=model)
+
+
+def _intervals(file: Path, weights: str) -> dict[str, Any] | None:
+    if not file.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(file.read_bytes())
+        if found["weights_sha256"] == weights:
+            return found
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise CheckpointError(f"the checkpoint's {INTERVALS} is damaged or belongs to other weights: remove it, and"
+                          " `lvray calibrate` makes it anew")
 
 
 def _sound(saved: Checkpoint) -> bool:

@@ -13,6 +13,8 @@ from lvray.nets import box
 from lvray.nets.checkpoint import Checkpoint
 
 ROUNDING = 0.01
+INTERVALS = "intervals.json"
+"""A file beside the weights, of a checkpoint that was calibrated."""
 
 Volume = npt.NDArray[np.generic]
 Mask = npt.NDArray[np.uint8]
@@ -39,6 +41,8 @@ class Trained:
 
     checkpoint: Checkpoint
     weights_sha256: str
+    intervals: dict[str, Any] | None = None
+    """As INTERVALS holds them; nothing here looks inside."""
 
     @property
     def network(self) -> dict[str, Any]:
