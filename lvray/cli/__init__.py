@@ -28,8 +28,8 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    data.phantom, data.tensorize, training.train, searching.tune, training.recipes, estimates.evaluate,
-    estimates.measure, estimates.predict, serving.serve, estimates.link, demo.demo)
+    data.phantom, data.tensorize, training.train, searching.tune, training.recipes, estimates.calibrate,
+    estimates.evaluate,    estimates.measure, estimates.predict, serving.serve, estimates.link, demo.demo)
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(data.shards, name="shards")

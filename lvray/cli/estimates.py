@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,31 +16,73 @@ from lvray.cli.options import Data, Json, Key, MaxRejects, Set, ShowPaths, key_i
 from lvray.errors import StudyRefused, UseError
 from lvray.settings import Predict
 
+Split = Literal["holdout", "calibration", "validation", "train"]
 NO_WEIGHTS = ("no --checkpoint: lvray ships no weights yet. `lvray demo` trains demonstration weights in minutes"
               " (demo-out/seg/best); `lvray train` makes your own")
 
 
-def evaluate(data: Data, out: Annotated[Path, typer.Option("--out", help="Folder for report.html and report.json.")],
+def evaluate(data: Data,
+             out: Annotated[Path, typer.Option("--out", help="Folder for report.html, report.json and figures.")],
              checkpoint: Annotated[list[str] | None, typer.Option(help="URI of a checkpoint; one a network.")] = None,
+             split: Annotated[list[Split] | None, typer.Option(help="Whom to evaluate [holdout].")] = None,
              estimates: Annotated[Path | None, typer.Option(help="CSV: participant, grams; a method a column.")] = None,
-             masks: Annotated[Path | None, typer.Option(help="Folder of NIfTI masks named by participant.")] = None,
+             masks: Annotated[list[str] | None, typer.Option(
+                 metavar="[NAME=]DIR", help="Others' NIfTI masks, named by participant.")] = None,
+             outcomes: Annotated[Path | None, typer.Option(help="CSV: participant, age, diseases (1 or 0).")] = None,
+             trained_on: Annotated[list[str] | None, typer.Option(
+                 help="URI of another data set that a checkpoint was trained on.")] = None,
+             allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="Evaluate people who may have been"
+                                                         " trained on; the report says so.")] = False,
+             no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Nothing of individuals.")] = False,
+             hide_small: Annotated[bool, typer.Option("--hide-small", help="Hide counts under 5.")] = False,
              key: Key = None, as_json: Json = False) -> None:
-    """Compare networks, InlineVF and others' estimates with the manual labels of the holdout.
+    """Compare networks, InlineVF and others' estimates with the manual labels of people whom no network saw.
 
     Example: lvray evaluate --data shards --checkpoint runs/seg/best --out report
     """
     from lvray.evidence.table import table
+    from lvray.jobs import external
     from lvray.jobs.cluster import cluster
-    from lvray.jobs.estimates import MASKS, from_csv, from_masks
-    from lvray.jobs.evaluate import External, run
+    from lvray.jobs.evaluate import Ask, External, run
+    from lvray.shards.dataset import open_dataset
 
     secret = key_if_given(key)
-    external: External = {**(from_csv(estimates, secret) if estimates else {}),
-                          **({MASKS: from_masks(masks, secret)} if masks else {})}
+    beside = {name: External(grams) for name, grams in
+              (external.from_csv(estimates, secret) if estimates else {}).items()}
+    for given in masks or []:
+        name, folder = external.named_folder(given, beside)
+        files = external.files_of(folder, secret)
+        dataset = open_dataset(data)
+        beside[name] = External(external.from_masks(files), external.overlaps_of(files, dataset))
+    ask = Ask("The user's data.", tuple(split or ("holdout",)), beside,
+              external.outcomes_of(outcomes, secret) if outcomes else {}, tuple(trained_on or ()), allow_leakage,
+              not no_pictures, hide_small)
     with cluster(), console.progress("evaluate") as tell:
-        made, page = run(data, checkpoint or [], out, external=external, described="The user's data.",
-                         progress=tell)
+        made, page = run(data, checkpoint or [], out, ask, tell)
     console.result(made.to_dict(), as_json, lambda _: f"{table(made)}\n\nreport: {page}")
+
+
+def calibrate(checkpoint: Annotated[str, typer.Argument(help="URI of a checkpoint.")], data: Data,
+              level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Share of people inside.")] = 0.9,
+              trained_on: Annotated[list[str] | None, typer.Option(
+                  help="URI of the data set that it was trained on, if another.")] = None,
+              as_json: Json = False) -> None:
+    """Give a checkpoint intervals for one person, from the errors of the data set's calibration people.
+
+    predict, serve and evaluate use them from then on.
+
+    Example: lvray calibrate runs/seg/best --data shards
+    """
+    from lvray.jobs.calibrate import calibrate as job
+    from lvray.jobs.cluster import cluster
+
+    with cluster(), console.progress("calibrate") as tell:
+        made = job(checkpoint, data, trained_on=tuple(trained_on or ()), level=level, progress=tell)
+    console.result(made.to_dict(), as_json, lambda m: "\n".join([
+        f"{m['method']}: {100 * m['level']:.0f} % intervals of +- {m['half_g']:.1f} g around the centred estimate, from"
+        f" {m['n']} calibration people",
+        *(f"  {sex}: +- {half:.1f} g" for sex, half in m["half_g_by_sex"].items()),
+        *(["  phantoms: of a person's heart they promise nothing"] if m["kind"] == "phantom" else [])]))
 
 
 def measure(study: Annotated[str, typer.Argument(help="A folder, a zip, or a URI of one.")],

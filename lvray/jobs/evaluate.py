@@ -101,7 +101,7 @@ def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str
         who, known = row["participant"], {name: what for name, what in found[number].items() if what is not None}
         people.append(Person(
             who, row["manual_g"],
-            {**{name: what and what.mass_g for name, what in found[number].items()}, "InlineVF": row["inlinevf_g"],
+            {**{name: what.mass_g for name, what in known.items()}, "InlineVF": row["inlinevf_g"],
              **{name: theirs.grams.get(who) for name, theirs in external.items()}},
             row["sex"], row["height_cm"], row["weight_kg"], pixel_mm=row["spacing"][2], flags=frozenset(row["flags"]),
             estimate_flags={name: what.flags for name, what in known.items()},
@@ -176,7 +176,7 @@ def _facts(dataset: Dataset, predictors: Sequence[Predictor],
             "recipe": saved.settings["name"], "width": p.network["width"],
             "box (slices, rows, columns)": " x ".join(map(str, p.network["box"])), "epoch": saved.epoch,
             "weights sha256": p.weights_sha256, "lvray that trained it": saved.version,
-            "trained on": "this data set" if saved.data == dataset.checksum else "another data set, or an earlier state",
+            "trained on": "this data set" if saved.data == dataset.checksum else "other data, or an earlier state",
             **{name.replace("_", " "): value for name, value in saved.metrics.items() if name != "epoch"},
             **({"settings found by": found_by} if found_by else {})}
     return facts

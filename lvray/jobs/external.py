@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,22 @@ def files_of(folder: Path, key: bytes | None) -> dict[str, Path]:
     return found
 
 
-def overlaps_of(files: Mapping[str, Path], dataset: Dataset, rows: Sequence[int]) -> dict[str, dict[str, Overlap]]:
-    """By participant: how a mask overlaps with the row's outlines, where both are there and lie in one grid."""
+def named_folder(given: str, taken: Collection[str]) -> tuple[str, Path]:
+    """NAME=DIR, or DIR alone. UseError: a name that another method has, or no such folder."""
+    name, equals, folder = given.rpartition("=")
+    name = name if equals else MASKS
+    if not name or name in (*OWN, *taken):
+        raise UseError(f"--masks: {name or 'an empty name'} is another method's name; give NAME=DIR")
+    if not Path(folder).is_dir():
+        raise UseError("--masks: there is no folder of that name")
+    return name, Path(folder)
+
+
+def overlaps_of(files: Mapping[str, Path], dataset: Dataset) -> dict[str, dict[str, Overlap]]:
+    """By participant: how a mask overlaps with the outlines of the first row of that participant that has any, where
+    both lie in one grid."""
     outlined = dataset.column("has_mask")
-    wanted = [row for row in rows if outlined[row] and dataset.index["participant"][row].as_py() in files]
+    wanted = [row for row, who in enumerate(dataset.index["participant"].to_pylist()) if who in files and outlined[row]]
     found: dict[str, dict[str, Overlap]] = {}
     for _, row in scan(dataset, np.array(wanted, np.int64)):
         assert row.mask is not None

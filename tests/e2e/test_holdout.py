@@ -64,12 +64,12 @@ def test_centering_and_baseline_are_of_training_people(cohort: Any, seg: Any, tm
     given: list[list[Any]] = []
     real = evaluation.evaluate
 
-    def noted(training: list[Any], holdout: list[Any], methods: Any) -> Any:
+    def noted(training: list[Any], holdout: list[Any], methods: Any, **more: Any) -> Any:
         given.extend([training, holdout])
-        return real(training, holdout, methods)
+        return real(training, holdout, methods, **more)
 
     monkeypatch.setattr(evaluate, "evaluate", noted)
-    made, _ = evaluate.run(str(cohort.shards), [str(seg.best)], tmp_path, external={}, described="A test.")
+    made, _ = evaluate.run(str(cohort.shards), [str(seg.best)], tmp_path, evaluate.Ask("A test."))
     for people, split in zip(given, ("train", "holdout"), strict=True):
         assert {cohort.people[p.participant] for p in people} == {split}
     assert made.holdout.labelled == Counter(cohort.people.values())["holdout"]

@@ -109,7 +109,6 @@ def test_outcomes_that_break_their_contract(tmp_path: Path, lines: list[str], sa
 def test_masks_in_a_rows_grid_are_compared_with_its_outlines(tmp_path: Path) -> None:
     place = np.array([[0, 0, 1.8, 5], [0, 1.9, 0, -7], [-10, 0, 0, 3], [0, 0, 0, 1]])
     dataset = write_to(str(tmp_path / "data"), [tiny_row(number, affine=place) for number in range(3)], TENSORIZE)
-    rows = range(dataset.index.num_rows)
     outlined = [(number, row) for number, row in scan(dataset, np.arange(3)) if row.mask is not None]
     (_, same), (_, elsewhere), *_ = outlined
     assert same.mask is not None
@@ -118,6 +117,6 @@ def test_masks_in_a_rows_grid_are_compared_with_its_outlines(tmp_path: Path) -> 
     moved = elsewhere.affine.copy()
     moved[0, 3] += 5
     write_mask(tmp_path / "masks" / f"{elsewhere.participant}.nii.gz", elsewhere.mask, moved)
-    found = overlaps_of(files_of(tmp_path / "masks", None), dataset, rows)
+    found = overlaps_of(files_of(tmp_path / "masks", None), dataset)
     assert found.keys() == {same.participant}
     assert found[same.participant]["myocardium"].dice == 1.0
