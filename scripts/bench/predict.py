@@ -46,6 +46,8 @@ from scripts.bench.rounds import Spread, spread
 KEY = b"a key for phantoms, whom no hash needs to protect"
 NETWORKS = ("fast_seg", "smoke_seg")
 AT_LEAST = 0.9
+NICENESS = 15
+"""Of Ray's workers; so of the bare ones, for a fair share of a machine that has other work."""
 RANGES: dict[str, list[float]] = {name: [0.0, 1e6] for name in ("dz_mm", "dy_mm", "dx_mm", "slices", "mass_g")}
 
 
@@ -76,6 +78,7 @@ _memory: tuple[Predictor, list[Shown]]
 def _hold(checkpoint: Path, studies: list[Shown], threads: int) -> int:
     """In a bare process."""
     global _memory
+    os.nice(NICENESS)
     torch.set_num_threads(threads)
     _memory = load(checkpoint), studies
     return _pass_all(1)
