@@ -150,15 +150,20 @@ def _run(blocks: Sequence[Sequence[Item]], worker: dict[str, Any], settings: Pre
 
 
 def _worker(settings: Predict, at_once: int) -> dict[str, Any]:
-    """Arguments of map_batches. A worker on CPUs asks for half of those it uses, so that the tasks beside it, which
-    take a few percent, find a place."""
+    """Arguments of map_batches."""
     from lvray.nets.step import ENVIRONMENT
 
     on_gpu, workers = settings.device == "cuda", settings.workers
     assert workers is not None
-    asks = {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": settings.threads / 2}
+    asks = {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": cpus_of(settings.threads)}
     return {**asks, "compute": ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=at_once),
             "max_task_retries": RETRIES, "runtime_env": {"env_vars": {} if on_gpu else ENVIRONMENT}}
+
+
+def cpus_of(threads: int) -> float:
+    """What a worker on CPUs asks for: half of those it uses, so that the tasks beside it, a few percent of the work,
+    find a place."""
+    return threads / 2
 
 
 class Network:

@@ -15,6 +15,8 @@ from tests.chaos import processes
 
 STUDIES = 16
 SECONDS = 300
+TITLES: dict[str, str | tuple[str, ...]] = {"network": "ray::MapWorker", "task": ("ray::MapBatches", "ray::IDLE")}
+"""What Ray calls the processes of the pipeline."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +59,8 @@ def test_killed_and_run_again(cohort: tuple[Path, Path], tmp_path: Path, victim:
         assert not (tmp_path / "estimates.parquet").exists()
         finish(start(src, tmp_path))
     else:
-        of_kind = [pid for pid in processes.workers(command.pid)
-                   if ("MapWorker" in processes.title(pid)) == (victim == "network")]
-        processes.kill(of_kind[:1])
+        titles = {pid: processes.title(pid) for pid in processes.workers(command.pid)}
+        processes.kill([pid for pid, title in titles.items() if title.startswith(TITLES[victim])][:1])
         finish(command)
     processes.kill(started)
     assert files(tmp_path) == files(undisturbed)
