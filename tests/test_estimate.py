@@ -21,16 +21,18 @@ from lvray.cmr.nifti import write_mask
 from lvray.cmr.phantom.participant import Participant, participant
 from lvray.cmr.phantom.people import PhantomOptions
 from lvray.cmr.phantom.ukb import write_participant
+from lvray.cmr.quality import Flag
 from lvray.cmr.study import Cine, read_cine
 from lvray.errors import EnvironmentFault, LvrayError, Reason, StudyRefused
 from lvray.estimate import Estimate, measure_contours, measure_mask, measure_overlays, predict
+from lvray.evidence import conformal
 from lvray.nets.build import build
 from lvray.nets.checkpoint import Checkpoint
 from lvray.nets.predict import Predictor
 
 OPTIONS = PhantomOptions(phases=4, slices=7, rows=80, columns=72)
 KEYS = {"mass_g", "method", "ed_phase", "ed_instances", "spacing_mm", "slices", "quality", "edv_ml", "esv_ml", "ef",
-        "lvmi_g_m2", "network", "versions", "interval_g", "cavity_mm2", "myocardium_mm2"}
+        "lvmi_g_m2", "network", "versions", "interval_g", "interval_level", "cavity_mm2", "myocardium_mm2"}
 RANGES: dict[str, list[float]] = {
     "dz_mm": [9.0, 11.0], "dy_mm": [1.0, 3.0], "dx_mm": [1.0, 3.0], "slices": [6, 13], "mass_g": [0.0, 1e4],
 }
@@ -142,6 +144,21 @@ def test_what_a_prediction_holds(cine: Cine, bright: Predictor) -> None:
     assert (answer["method"], answer["ed_phase"]) == ("ML4Hseg", 1)
     assert answer["network"] == {"kind": "seg", "recipe": "test_seg", "weights": "ab" * 8}
     assert (answer["esv_ml"], answer["ef"]) == (None, None)
+
+
+def test_a_calibrated_network_gives_an_interval_and_says_what_it_rests_on(cine: Cine, bright: Predictor) -> None:
+    raw = predict(cine, bright)
+    assert raw.mass_g is not None
+    people = ([100.0 + e for e in range(20)], [100.0] * 20, [None] * 20)
+    for kind in ("real", "phantom"):
+        fitted = conformal.fit(*people, method="ML4Hseg", kind=kind, weights_sha256="ab", data="cd")
+        found = predict(cine, replace(bright, intervals=json.loads(json.dumps(fitted.to_dict()))))
+        assert found.interval_g == pytest.approx((raw.mass_g - 18, raw.mass_g + 18))
+        assert found.interval_level == 0.9
+        assert found.quality == raw.quality  # the study is a phantom's itself
+        person = replace(cine, flags=tuple(flag for flag in cine.flags if flag != Flag.PHANTOM))
+        of_person = predict(person, replace(bright, intervals=fitted.to_dict()))
+        assert ("interval_from_phantoms" in of_person.quality) == (kind == "phantom")
 
 
 def test_a_regressor_gives_no_mask(cine: Cine) -> None:

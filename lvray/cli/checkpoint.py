@@ -32,9 +32,17 @@ def _text(found: dict[str, Any]) -> str:
         "steps: " + ", ".join(f"{name} {value}" for name, value in mode.items()) + f"; {found['world']} workers",
         "metrics: " + (_metrics(found) or "none yet"),
         "trained on: " + ", ".join(ranges),
+        "intervals: " + _intervals(found["intervals"]),
         f"data {found['data']}, lvray {found['version']}",
         "files: " + ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items()),
         f"weights {found['weights_sha256'][:16]}; all checksums hold"])
+
+
+def _intervals(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "none; `lvray calibrate` fits them"
+    return (f"{100 * found['level']:.0f} %, +- {found['half_g']:.1f} g, of {found['n']} calibration people"
+            f" ({found['kind']})")
 
 
 def _run_text(found: dict[str, Any]) -> str:

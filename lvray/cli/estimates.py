@@ -6,8 +6,9 @@ import csv
 import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +17,15 @@ from lvray.cli.options import Data, Json, Key, MaxRejects, Set, ShowPaths, key_i
 from lvray.errors import StudyRefused, UseError
 from lvray.settings import Predict
 
-Split = Literal["holdout", "calibration", "validation", "train"]
 NO_WEIGHTS = ("no --checkpoint: lvray ships no weights yet. `lvray demo` trains demonstration weights in minutes"
               " (demo-out/seg/best); `lvray train` makes your own")
+
+
+class Split(StrEnum):
+    HOLDOUT = "holdout"
+    CALIBRATION = "calibration"
+    VALIDATION = "validation"
+    TRAIN = "train"
 
 
 def evaluate(data: Data,
@@ -54,7 +61,7 @@ def evaluate(data: Data,
         files = external.files_of(folder, secret)
         dataset = open_dataset(data)
         beside[name] = External(external.from_masks(files), external.overlaps_of(files, dataset))
-    ask = Ask("The user's data.", tuple(split or ("holdout",)), beside,
+    ask = Ask("The user's data.", tuple(map(str, split or ("holdout",))), beside,
               external.outcomes_of(outcomes, secret) if outcomes else {}, tuple(trained_on or ()), allow_leakage,
               not no_pictures, hide_small)
     with cluster(), console.progress("evaluate") as tell:

@@ -110,16 +110,16 @@ def outcomes(todo: Sequence[Item], plan: Plan, predictor: Predictor) -> Iterator
     """
     given, network = ray.put(plan), ray.put(predictor)
     missing = {item.study: item for item in todo}
-    for cut in (together, _alone):  # what was lost with a worker is tried again alone, for the others' sake
+    for cut, at_once in ((together, AT_ONCE), (_alone, 1)):  # what was lost with a worker is tried again, alone
         blocks = cut(list(missing.values()), plan.dataset)
         for i in range(0, len(blocks), CHAIN_BLOCKS):
-            for one in _run(blocks[i:i + CHAIN_BLOCKS], plan.settings, given, network):
+            for one in _run(blocks[i:i + CHAIN_BLOCKS], _worker(plan.settings, at_once), plan.settings, given, network):
                 if isinstance(one, Fault):
                     raise one.error
                 if missing.pop(one.study, None) is not None:
                     yield one
     for item in missing.values():
-        yield item.reject(Reason.GAVE_UP, f"whoever read or predicted it died {RETRIES + 1} times, or took more than"
+        yield item.reject(Reason.GAVE_UP, "whoever read or predicted it died each time, or took more than"
                                           f" {plan.settings.study_seconds} s to read it")
 
 
@@ -135,7 +135,7 @@ def together(todo: Sequence[Item], dataset: Dataset | None) -> list[list[Item]]:
     return [list(rows) for _, rows in groupby(todo, lambda item: place[item.where])]  # type: ignore[index]
 
 
-def _run(blocks: Sequence[Sequence[Item]], settings: Predict, given: Any,
+def _run(blocks: Sequence[Sequence[Item]], worker: dict[str, Any], settings: Predict, given: Any,
          network: Any) -> Iterator[Outcome | Fault]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a lost block is no error: it is looked at again
     context = ray.data.DataContext.get_current().copy()
@@ -149,22 +149,27 @@ def _run(blocks: Sequence[Sequence[Item]], settings: Predict, given: Any,
         rows = (ray.data.from_blocks([packed(block) for block in blocks])
                 .map_batches(partial(_each, read, given), **task)
                 .map_batches(Network, fn_constructor_args=(network, settings), batch_size=None,
-                             batch_format="pyarrow", **_worker(settings))
+                             batch_format="pyarrow", **worker)
                 .map_batches(partial(_each, finish, given), **task))
     for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         yield from unpacked(table)
 
 
-def _worker(settings: Predict) -> dict[str, Any]:
-    """Arguments of map_batches. A worker on CPUs asks for half of those it uses, so that the tasks beside it, which
-    take a few percent, find a place."""
+def _worker(settings: Predict, at_once: int) -> dict[str, Any]:
+    """Arguments of map_batches."""
     from lvray.nets.step import ENVIRONMENT
 
     on_gpu, workers = settings.device == "cuda", settings.workers
     assert workers is not None
-    asks = {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": settings.threads / 2}
-    return {**asks, "compute": ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=AT_ONCE),
+    asks = {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": cpus_of(settings.threads)}
+    return {**asks, "compute": ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=at_once),
             "max_task_retries": RETRIES, "runtime_env": {"env_vars": {} if on_gpu else ENVIRONMENT}}
+
+
+def cpus_of(threads: int) -> float:
+    """What a worker on CPUs asks for: half of those it uses, so that the tasks beside it, a few percent of the work,
+    find a place."""
+    return threads / 2
 
 
 class Network:

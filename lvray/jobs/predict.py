@@ -66,15 +66,21 @@ def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes, settings:
 
 
 def decided(settings: Predict) -> Predict:
-    """With device, batch and workers as this cluster, which must be running, has them."""
+    """With device, batch and workers as this cluster, which must be running, has them. UseError: more workers than it
+    has room for beside the tasks that read."""
     import ray
 
     has = ray.cluster_resources()
-    device = ("cuda" if has.get("GPU") else "cpu") if settings.device == "auto" else settings.device
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+    device = ("cuda" if gpus else "cpu") if settings.device == "auto" else settings.device
     on_gpu = device == "cuda"
-    workers = int(has.get("GPU", 0)) if on_gpu else int(has.get("CPU", 1)) // settings.threads
+    workers = settings.workers or max(1, gpus if on_gpu else cpus // settings.threads)
+    most = min(gpus, cpus - 1) if on_gpu else int((cpus - 1) / pipeline.cpus_of(settings.threads))
+    if workers > most:
+        raise UseError(f"{workers} workers of {settings.threads} threads on {device}: beside the tasks that read, this"
+                       f" cluster of {cpus} CPUs and {gpus} GPUs has room for {most}; set fewer workers or threads")
     return settings.model_copy(update={"device": device, "batch": settings.batch or (GPU_BATCH if on_gpu else 1),
-                                       "workers": settings.workers or max(1, workers)})
+                                       "workers": workers})
 
 
 def items_of(src: str, key: bytes) -> tuple[list[Item], Dataset | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from lvray.errors import CheckpointError
 from lvray.jobs import checkpoints
 from lvray.jobs.claim import begun_with
 from lvray.nets.checkpoint import CHECKSUMS, WEIGHTS, checked, parameters, sha256, state_of
+from lvray.nets.trained import INTERVALS
 from lvray.shards import storage
 
 
@@ -26,8 +28,20 @@ def _checkpoint(uri: str) -> dict[str, Any]:
     facts = ("epoch", "step", "metrics", "trained_on", "data", "version", "mode", "world")
     return {"recipe": state["settings"]["name"], "network": state["settings"]["network"],
             "parameters": parameters(blobs), **{fact: state[fact] for fact in facts},
-            "weights_sha256": sha256(blobs[WEIGHTS]), "bytes": {name: len(blob) for name, blob in blobs.items()},
+            "weights_sha256": sha256(blobs[WEIGHTS]), "intervals": _intervals(uri),
+            "bytes": {name: len(blob) for name, blob in blobs.items()},
             "checksums": "hold"}
+
+
+def _intervals(uri: str) -> dict[str, Any] | None:
+    where = storage.join(uri, INTERVALS)
+    if not storage.exists(where, INTERVALS):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(storage.read_bytes(where, INTERVALS))
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint's {INTERVALS} is damaged: `lvray calibrate` makes it anew") from error
+    return found
 
 
 def _run(run: str, begun: dict[str, Any]) -> dict[str, Any]:

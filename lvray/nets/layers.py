@@ -40,6 +40,16 @@ class Convolution(nn.Conv3d):
         return F.conv3d(x, weight, bias, padding=1)
 
 
+class Dense(nn.Linear):
+    """nn.Linear on [B, n]. Where no gradient is kept, each row by itself: the bits of a product of several rows depend
+    on how many they are, and on a row's place among them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return super().forward(input)
+        return torch.cat([F.linear(row, self.weight, self.bias) for row in input.split(1)])
+
+
 def pool(x: Tensor) -> Tensor:
     """Max over 2x2 pixels of a slice; the number of slices stays."""
     return _by_slice(lambda slices: F.max_pool2d(slices, 2), x)
@@ -99,7 +109,7 @@ class PixelSize(nn.ModuleDict):
     a Dense(2). With the pitch [B, 6]: (dz - 10) / 1 through one of its own before them."""
 
     def __init__(self, pitch: bool) -> None:
-        super().__init__({axis: nn.Linear(1, 2) for axis in SPACING_MM if pitch or axis != "dz"})
+        super().__init__({axis: Dense(1, 2) for axis in SPACING_MM if pitch or axis != "dz"})
         self.features = 2 * len(self)
 
     def forward(self, spacing: Tensor) -> Tensor:
@@ -117,7 +127,7 @@ class PixelSizeNorm(nn.Module):
     def __init__(self, width: int, pitch: bool) -> None:
         super().__init__()
         self.pixel_size = PixelSize(pitch)
-        self.affine = nn.Linear(self.pixel_size.features, 2 * width)
+        self.affine = Dense(self.pixel_size.features, 2 * width)
         nn.init.normal_(self.affine.weight, std=0.01)
         nn.init.zeros_(self.affine.bias)
 

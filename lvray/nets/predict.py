@@ -61,8 +61,8 @@ class Predictor(Trained):
             return [float(mass) * float(target["sd_g"]) + float(target["mean_g"]) for mass in self._run(studies, batch)]
 
     def _run(self, studies: Sequence[Shown], batch: int) -> Iterator[Tensor]:
-        """The network's answer to each study, in their order; `batch` of them a pass. A pass of fewer is filled up: the
-        size of a pass decides the last bits, what else is in it does not."""
+        """The network's answer to each study, in their order; `batch` of them a pass. A pass of fewer is filled up: its
+        size may decide the last bits on a GPU, who shares it does not."""
         device = next(self.model.parameters()).device
         for _, alike in groupby(studies, lambda study: study.image.shape):
             while part := list(islice(alike, batch)):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvray.nets.layers import Encoder, PixelSize
+from lvray.nets.layers import Dense, Encoder, PixelSize
 
 HIDDEN = (16, 64)
 
@@ -34,12 +35,18 @@ class Regressor(nn.Module):
         self.image = _unit_linear(width * slices * (rows // 8) * (columns // 8), HIDDEN[0])
         self.pixel_size = PixelSize(pitch) if pixel_size else None
         self.pixels = _unit_linear(self.pixel_size.features, HIDDEN[0], bias=False) if self.pixel_size else None
-        self.second = nn.Linear(*HIDDEN)
-        self.out = nn.Linear(HIDDEN[1], 1)
+        self.second = Dense(*HIDDEN)
+        self.out = Dense(HIDDEN[1], 1)
 
     def forward(self, image: Tensor, spacing: Tensor) -> Tensor:
         """Image [B, 1, Z, Y, X], exactly the box, and (dz, dy, dx) in mm [B, 3] -> (mass - mean) / SD [B]."""
         flat = self.encoder(image)[-1].flatten(1).float()
+        if torch.is_grad_enabled():
+            return self._mass(flat, spacing)
+        rows = zip(flat.split(1), spacing.split(1), strict=True)  # each by itself, as Dense has its rows
+        return torch.cat([self._mass(*row) for row in rows])
+
+    def _mass(self, flat: Tensor, spacing: Tensor) -> Tensor:
         x = self.image(flat / math.sqrt(flat.shape[1]))
         if self.pixel_size is not None and self.pixels is not None:
             x = x + self.pixels(self.pixel_size(spacing) / math.sqrt(self.pixel_size.features))
@@ -47,8 +54,8 @@ class Regressor(nn.Module):
         return mass.squeeze(1)
 
 
-def _unit_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=bias)
+def _unit_linear(inputs: int, outputs: int, bias: bool = True) -> Dense:
+    layer = Dense(inputs, outputs, bias=bias)
     nn.init.normal_(layer.weight)
     if bias:
         nn.init.zeros_(layer.bias)

@@ -5,8 +5,9 @@
 
 Bare: the studies as the network sees them lie in memory, and as many processes as lvray has model workers, of as many
 threads, do nothing but pass them through it, one at a time, which is the quickest here. lvray: `predict --out --masks`
-over the shards and straight from the DICOM, Ray running already. Its workers start with each command, once for up to
-8192 studies: that time is said apart, and rates count from the first outcome to the last. Networks: the segmenter at
+over the shards and straight from the DICOM, Ray running already. Its rate is of the whole command, in which workers
+start (once for up to 8192 studies): the more studies, the less that counts; the first outcome's time is said too.
+Outcomes come in bursts, so that no rate between the first and the last would be true. Networks: the segmenter at
 fast_seg's size (width 32, 13 x 128 x 128) and at smoke_seg's, untrained. Core-seconds of the parts are those of the
 pipeline's own functions, called in one process; what the process tree uses beyond them is Ray's, the start included.
 Progress on stderr; a table on stdout, whose last line is one JSON object.
@@ -46,12 +47,14 @@ from scripts.bench.rounds import Spread, spread
 KEY = b"a key for phantoms, whom no hash needs to protect"
 NETWORKS = ("fast_seg", "smoke_seg")
 AT_LEAST = 0.9
+NICENESS = 15
+"""Of Ray's workers; so of the bare ones, for a fair share of a machine that has other work."""
 RANGES: dict[str, list[float]] = {name: [0.0, 1e6] for name in ("dz_mm", "dy_mm", "dx_mm", "slices", "mass_g")}
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Of a command: studies a second from the first outcome to the last, seconds before it, core-seconds in all."""
+    """Of a command: studies a second, seconds until the first outcome, core-seconds in all."""
 
     rate: float
     start: float
@@ -76,6 +79,7 @@ _memory: tuple[Predictor, list[Shown]]
 def _hold(checkpoint: Path, studies: list[Shown], threads: int) -> int:
     """In a bare process."""
     global _memory
+    os.nice(NICENESS)
     torch.set_num_threads(threads)
     _memory = load(checkpoint), studies
     return _pass_all(1)
@@ -102,8 +106,7 @@ def command(src: str, checkpoint: Path, settings: Predict) -> Turn:
     with tempfile.TemporaryDirectory() as out:
         predict.predict_cohort(src, out, checkpoint=str(checkpoint), key=KEY, settings=settings, masks=True,
                                progress=lambda done, of, no: times.append((time.perf_counter(), done)))
-    (first, one), (last, every) = times[1], times[-1]
-    return Turn((every - one) / (last - first), first - began, tree_seconds() - before)
+    return Turn(times[-1][1] / (times[-1][0] - began), times[1][0] - began, tree_seconds() - before)
 
 
 def tree_seconds() -> float:

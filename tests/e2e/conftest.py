@@ -20,14 +20,14 @@ from lvray.shards.identity import keyed
 from lvray.shards.splits import split_of
 
 KEY = "a key for tests, 32 bytes long.."
-SEED, PARTICIPANTS = 5, 14
-SPLITS = Splits(validation=0.15, calibration=0.1, holdout=0.25, seed=1)
+SEED, PARTICIPANTS = 5, 16
+SPLITS = Splits(validation=0.15, calibration=0.1, holdout=0.25, seed=24)
 SMALL = ["network.width=4", "network.box=6,32,32"]
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """src: 14 phantoms in zips, two of whom came twice, and three bad studies; shards: the data set made of it.
+    """src: 16 phantoms in zips, two of whom came twice, and three bad studies; shards: the data set made of it.
 
     people: {participant's hash: split}, worked out from the ids alone; good: the zips of their first visits; bad: no
     zip, a zip that points outside itself, a text named .dcm. secrets: what no output may hold.

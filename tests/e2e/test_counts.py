@@ -16,8 +16,8 @@ import pytest
 
 from lvray.shards.dataset import open_dataset, rejects, verify
 
-STUDIES, BAD = 19, 3
-"""14 phantoms, two of them twice, and three that are refused."""
+STUDIES, BAD = 21, 3
+"""16 phantoms, two of them twice, and three that are refused."""
 Lvray = Callable[..., Any]
 
 

@@ -171,7 +171,8 @@ def test_cut_short_changed_and_grown(cohort: Any, seg: Any, tmp_path: Path, ray_
 @pytest.mark.parametrize("victim", ["reader", "worker"])
 def test_a_study_that_kills_is_refused_alone(cohort: Any, seg: Any, tmp_path: Path, victim: str,
                                              monkeypatch: pytest.MonkeyPatch, ray_cluster: None) -> None:
-    """Whoever has the data set's third row ends."""
+    """Whoever has the data set's third row ends; nobody tries again but alone."""
+    monkeypatch.setattr(pipeline, "RETRIES", 0)
     read, network = pipeline.read, pipeline.Network
 
     def deadly_read(items: Any, plan: Any) -> Any:

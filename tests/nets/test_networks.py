@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvray.nets import layers
 from lvray.nets.build import build
 from lvray.nets.layers import pool, unpool
 from lvray.nets.regressor import Regressor
@@ -113,3 +114,16 @@ def test_regressor_starts_calmly_however_large_its_box() -> None:
     optimiser.step()
     assert before.abs().max() < 3
     assert (network(x, SPACING[:2]) - before).abs().max() < 3
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_study_alone_is_convolved_like_one_of_several(precision: torch.dtype) -> None:
+    """To the bit, and as training does it, which keeps gradients, to rounding."""
+    torch.manual_seed(0)
+    layer = layers.Convolution(3, 5)
+    maps = torch.randn(2, 3, 4, 16, 24).to(precision)
+    with torch.inference_mode():
+        both, alone = layer(maps), layer(maps[:1])
+    assert torch.equal(alone[0], both[0])
+    near = 1e-2 if precision is torch.bfloat16 else 1e-5
+    assert torch.allclose(layer(maps[:1])[0].float(), both[0].float(), atol=near)

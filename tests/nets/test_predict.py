@@ -150,3 +150,16 @@ def test_a_state_that_is_whole_but_breaks_its_contract(tmp_path: Path, where: st
         place[last] = value
     with pytest.raises(CheckpointError, match="checkpoint's state"):
         load(saved(tmp_path / "broken", "seg", **state))
+
+
+@pytest.mark.parametrize("kind", ["seg", "reg"])
+def test_who_shares_a_pass_changes_no_bit(tmp_path: Path, kind: str) -> None:
+    """Five studies, one of them taller than a segmenter's box: three a pass, in another order, each alone."""
+    predictor = load(saved(tmp_path, kind))
+    ask: Any = predictor.masks if kind == "seg" else predictor.masses
+    images = [study(slices) + 37 * number for number, slices in enumerate((4, 3, 4, 2 if kind == "reg" else 5, 4))]
+    shown = [predictor.shown(image, SPACING) for image in images]
+    first = ask(shown, 3)
+    again = ask(shown[::-1], 3)[::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(first, ask(shown, 1), strict=True))
