@@ -83,21 +83,9 @@ class EnvironmentFault(LvrayError):
 
 
 class Stopped(LvrayError):
-    """A run that was told to end. position: (epoch, step), from 0, where it was saved; None: its workers did not
-    answer, and the last checkpoint is what stands."""
+    """A run or a search that was told to end."""
 
     exit_code = 143
-
-    def __init__(self, position: tuple[int, int] | None) -> None:
-        where = "stopped, but the workers did not answer: the same command goes on from the last checkpoint"
-        if position is not None:
-            epoch, step = position
-            where = f"stopped and saved after step {step} of epoch {epoch + 1}: the same command goes on from there"
-        super().__init__(where)
-        self.position = position
-
-    def __reduce__(self) -> tuple[type[Stopped], tuple[tuple[int, int] | None]]:
-        return type(self), (self.position,)
 
 
 def internal(error: Exception) -> str:

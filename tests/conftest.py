@@ -55,8 +55,8 @@ def ray_cluster() -> Iterator[None]:
         env.setenv("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, logging_level=logging.ERROR,
-                 log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200_000_000,
+                 logging_level=logging.ERROR, log_to_driver=False)
         yield
         ray.shutdown()
 

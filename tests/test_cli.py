@@ -364,7 +364,7 @@ def test_train_says_who_was_left_out(lvray: Lvray, job: Mock) -> None:
 
 
 def test_a_run_told_to_end_says_where_it_goes_on(lvray: Lvray, job: Mock) -> None:
-    job.side_effect = Stopped((4, 17))
+    job.side_effect = Stopped("stopped and saved after step 17 of epoch 5: the same command goes on from there")
     said = lvray("train", "smoke_seg", "--data", "d", "--run", "r", "--json")
     assert (said.code, said.out, said.err.count("\n")) == (143, "", 1)
     assert "step 17 of epoch 5: the same command" in said.err

@@ -23,7 +23,7 @@ def _hidden(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: _hidden(getattr(value, field.name)) for field in fields(value)}
         if own.get("n") == FEW:
-            own = {name: None if isinstance(of, float) else of for name, of in own.items()}
+            own = {name: None if isinstance(of, float) and name != "level" else of for name, of in own.items()}
         return replace(value, **own)
     if isinstance(value, Mapping):
         return {name: _hidden(of) for name, of in value.items()}

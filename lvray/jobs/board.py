@@ -74,7 +74,9 @@ class Board:
     def saved(self, order: Order, position: tuple[int, int]) -> None:
         """The first worker has done as it was told."""
         if order == "stop":
-            self.fail(Stopped(position))
+            epoch, step = position
+            self.fail(Stopped(f"stopped and saved after step {step} of epoch {epoch + 1}: the same command goes on from"
+                              " there"))
         elif self.order == "save":
             self.order = "go"
 

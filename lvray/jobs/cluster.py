@@ -1,4 +1,5 @@
-"""Ray for a command: the cluster that RAY_ADDRESS names, else a local one that ends with the command."""
+"""Ray for a command: the cluster that RAY_ADDRESS names, else a local one that ends with the command,
+whatever other Ray runs on the machine."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def _start(address: str | None) -> None:
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not address:
-        ray.init(num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
+        ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
                  object_store_memory=LOCAL_STORE_BYTES, **quiet)
         return
     try:

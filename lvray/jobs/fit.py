@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -70,7 +71,7 @@ def fit(recipe: Recipe, data: tuple[str, str], run: str, workers: Workers, hear:
             raise failure(error) from error
         except Leave:
             ray.get(board.ask.remote("stop"))
-            running[0].join(SAVE_SECONDS)
+            _hear_out(board, hear, running[0])
             raise
         finally:
             if running[0].is_alive():  # the workers may outlive this call
@@ -102,21 +103,31 @@ def check_room(workers: Workers, runs: int) -> None:
     room = int(there.get(kind, 0))
     if needed > room:
         fits = f"--concurrent {room // workers[0]}" if room >= workers[0] else f"--workers {room} --concurrent 1"
-        raise UseError(f"{runs} trials at a time of {workers[0]} workers each need {needed} {kind}s, and the cluster"
-                       f" has {room}: {fits} would fit")
+        raise UseError(f"trials of {workers[0]} workers, {runs} at a time, need {needed} {kind}s, and the cluster has"
+                       f" {room}: {fits} would fit")
 
 
 def _scaling(recipe: Recipe, workers: Workers, runs: int) -> ScalingConfig:
     """A GPU a worker where there are any. UseError: fewer than workers."""
-    cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
+    gpus = ray.cluster_resources().get("GPU", 0)
     fewest, most = workers
     if 0 < gpus < fewest:
         raise UseError(f"{fewest} workers on {gpus:g} GPUs: --workers {gpus:.0f}, or hide the GPUs"
                        " (CUDA_VISIBLE_DEVICES=) to train on CPUs")
     number: Any = most if fewest == most else workers
-    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    each = min(float(recipe.threads), largest, max(cpus - 1, 0.5) / (most * runs))  # one is left to read
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    each = _share(nodes, recipe.threads, most * runs)
     return ScalingConfig(num_workers=number, use_gpu=gpus > 0, resources_per_worker={"CPU": each})
+
+
+def _share(nodes: Sequence[float], threads: int, workers: int) -> float:
+    """CPUs for each worker: as many as it has threads where so many workers have room, or what fits the nodes' CPUs,
+    one of which is left to read."""
+    most = min(float(threads), max(sum(nodes) - 1, 0.5) / workers)
+    shares = [most, *(cpus / places for cpus in nodes for places in range(1, workers + 1))]
+    fitting = [share for share in (math.floor(s * 1e4) / 1e4 for s in shares)  # as finely as Ray counts
+               if 0 < share <= most and sum(int(cpus / share + 1e-9) for cpus in nodes) >= workers]
+    return max(fitting)
 
 
 def _trainer(run: str, scaling: ScalingConfig, config: dict[str, Any]) -> TorchTrainer:
@@ -178,6 +189,17 @@ def _stop(board: Any, hear: Hear, number: int, fitting: threading.Thread) -> Non
         if number != signal.SIGINT:
             raise
         raise KeyboardInterrupt from stopped
+
+
+def _hear_out(board: Any, hear: Hear, training: threading.Thread) -> None:
+    """The workers' last lines, of steps that are in their last checkpoint."""
+    end = time.monotonic() + SAVE_SECONDS
+    ended = False
+    while not ended:
+        ended = not training.is_alive() or time.monotonic() > end
+        with suppress(Leave, LvrayError):
+            _heard(board, hear)
+        training.join(POLL_SECONDS)
 
 
 def failure(error: BaseException) -> BaseException:

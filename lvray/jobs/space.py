@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from lvray import recipes
 from lvray.errors import UseError
 from lvray.settings import Recipe, Settings
 
-Value = bool | int | float | str | None
+Value = bool | int | float | str | list[Any] | None
+EVERY = 64
+"""Integers of a range that are all tried before a search begins; of more, the ends."""
 
 
 class Range(Settings):
     """Numbers from low to high, both allowed; log: evenly by their logarithm; integers where both ends are."""
+
+    model_config = ConfigDict(strict=True)
 
     low: int | float
     high: int | float
@@ -33,15 +37,29 @@ class Range(Settings):
         return self
 
     def distribution(self) -> BaseDistribution:
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return IntDistribution(self.low, self.high, log=self.log)
+        if self._whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
         return FloatDistribution(float(self.low), float(self.high), log=self.log)
 
     def holds(self, value: Value) -> bool:
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        return isinstance(value, int if self._whole else int | float) and self.low <= value <= self.high
 
-    def ends(self) -> list[Value]:
-        return [self.low, self.high]
+    def samples(self) -> list[Value]:
+        """What a recipe must take for the range to be one of its setting."""
+        if self._whole and self.high - self.low < EVERY:
+            return list(range(int(self.low), int(self.high) + 1))
+        return [self.low, self.high, *([] if self._whole else [self.low + (self.high - self.low) / 3])]
+
+    @staticmethod
+    def encoded(value: Value) -> Any:
+        """As Optuna has it."""
+        return value
+
+    decoded = encoded
+
+    @property
+    def _whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 class Choice(Settings):
@@ -50,13 +68,23 @@ class Choice(Settings):
     values: Annotated[list[Value], Field(min_length=1)]
 
     def distribution(self) -> BaseDistribution:
-        return CategoricalDistribution(self.values)
+        return CategoricalDistribution([self.encoded(value) for value in self.values])
 
     def holds(self, value: Value) -> bool:
         return value in self.values
 
-    def ends(self) -> list[Value]:
+    def samples(self) -> list[Value]:
         return self.values
+
+    @staticmethod
+    def encoded(value: Value) -> Any:
+        """Optuna wants plain values, and a setting may be a list."""
+        return json.dumps(value)
+
+    @staticmethod
+    def decoded(value: Any) -> Value:
+        found: Value = json.loads(value)
+        return found
 
 
 Space = Mapping[str, Range | Choice]
@@ -73,8 +101,10 @@ def read(file: Path | None) -> Space:
         return DEFAULT
     try:
         plain = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UseError("--space: the file cannot be read as JSON") from error
+    except OSError as error:
+        raise UseError("--space: the file cannot be read") from error
+    except ValueError as error:
+        raise UseError("--space: the file is no JSON") from error
     if not isinstance(plain, dict) or not plain:
         raise UseError('--space: one object is wanted, as {"optimiser.gamma": {"low": 0.9, "high": 1, "log": true}}')
     return {name: _part(name, value) for name, value in plain.items()}
@@ -85,8 +115,11 @@ def check(space: Space, recipe: Recipe) -> None:
     for name, part in space.items():
         if any(name == fixed or name.startswith(f"{fixed}.") for fixed in FIXED):
             raise UseError(f"--space: {name} cannot be searched: trials could not be compared")
-        for value in part.ends():
-            apply(recipe, {name: value})
+        for value in part.samples():
+            taken = recipes.flat(apply(recipe, {name: value}))[name]
+            if taken != value:
+                raise UseError(f"--space: {name}: {json.dumps(value)} would be taken as {json.dumps(taken)}:"
+                               " write it so")
 
 
 def apply(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:

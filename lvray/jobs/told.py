@@ -10,6 +10,8 @@ from typing import Any
 
 from lvray.errors import Stopped
 
+UNANSWERED = "stopped, but the workers did not answer: the same command goes on from the last checkpoint"
+
 
 class Thread(threading.Thread):
     """A daemon: a run that is given up does not hold the process. error: what ended it."""
@@ -48,6 +50,8 @@ def told_to_end() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def ended(number: int) -> BaseException:
-    """By a signal that the workers did not answer."""
-    return KeyboardInterrupt() if number == signal.SIGINT else Stopped(None)
+def ended(number: int, saved: bool = False) -> BaseException:
+    """By a signal. saved: all that was under way; else the workers did not answer."""
+    if number == signal.SIGINT:
+        return KeyboardInterrupt()
+    return Stopped("stopped and saved: the same command goes on from there" if saved else UNANSWERED)

@@ -48,12 +48,13 @@ class Tpe(Searcher):
             self._asked[trial_id] = None  # a recipe outside of the space: Optuna could make nothing of it
             return {"number": number, "values": dict(given)}
         if given is not None:
-            self._study.enqueue_trial(dict(given))
+            self._study.enqueue_trial({name: part.encoded(given[name]) for name, part in self._space.items()})
         self._study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=STARTUP, seed=self._seed * SEEDS + number, constant_liar=True)
+            n_startup_trials=STARTUP, seed=(self._seed * SEEDS + number) % 2**32, constant_liar=True)
         trial = self._study.ask(self._distributions)
         self._asked[trial_id] = trial
-        return {"number": number, "values": dict(given if given is not None else trial.params)}
+        proposed = {name: part.decoded(trial.params[name]) for name, part in self._space.items()}
+        return {"number": number, "values": dict(given) if given is not None else proposed}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._asked[trial_id]

@@ -93,6 +93,7 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
         def hear(lines: list[Line]) -> None:
             for line in lines:
                 metrics.take(line)
+            for line in lines:  # it may raise Leave
                 tell(line)
 
         fit(recipe, (dataset.uri, dataset.checksum), run, workers, hear,

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from lvray.errors import EnvironmentFault, LvrayError, UseError
 from lvray.jobs import checkpoints
 from lvray.jobs.board import Line
@@ -39,11 +41,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class End:
-    """epoch: the last that counts, from 1; 0 where there was none. why: of a failure."""
+    """epoch: the last that the search has seen, from 1; 0 where there was none: what a trial validated while it was
+    being stopped counts for its score alone. why: of a failure."""
 
     state: Literal["done", "stopped", "failed"]
     epoch: int
     why: str | None = None
+
+
+END_OF = TypeAdapter(End)
 
 
 def where(run: str, number: int) -> str:
@@ -57,8 +63,8 @@ def end_of(run: str, number: int) -> End | None:
     if not patiently(lambda: storage.exists(uri, END)):
         return None
     try:
-        return End(**json.loads(patiently(lambda: storage.read_bytes(uri, END))))
-    except (ValueError, TypeError) as error:
+        return END_OF.validate_json(patiently(lambda: storage.read_bytes(uri, END)))
+    except ValidationError as error:
         raise UseError(f"{END} of trial {number} is damaged: give another --run") from error
 
 
@@ -90,7 +96,10 @@ def found_by(checkpoint: str) -> str | None:
     uri = storage.join(folder, SUMMARY)
     if name != checkpoints.BEST or not storage.exists(uri, SUMMARY):
         return None
-    search = json.loads(storage.read_bytes(uri, SUMMARY))
+    try:
+        search = json.loads(storage.read_bytes(uri, SUMMARY))
+    except ValueError:
+        return f"a search whose {SUMMARY} is damaged"
     return (f"a search of {', '.join(search['space'])}: trial {search['best']['trial']} of {len(search['trials'])}"
             f" ({SUMMARY} and tune.png in the checkpoint's parent folder)")
 

@@ -24,13 +24,14 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from pydantic import ValidationError
 from ray import tune as ray_tune
-from ray.exceptions import RayError
 from ray.tune import Callback, FailureConfig, RunConfig, Trainable, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.stopper import Stopper
 
 from lvray import recipes
-from lvray.errors import LvrayError, UseError
+from lvray.errors import CheckpointError, LvrayError, UseError
 from lvray.evidence.search import Trial as Shown
 from lvray.evidence.search import picture
 from lvray.jobs import checkpoints, fit, space, train, trial
@@ -100,7 +101,7 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     search = Tpe(searched, trials, seed, first, _begun(plan, searched, trials))
     done = _published(run)
     if done is None or len(done["trials"]) < trials:
-        _fit(_tuner(plan, search, watch, trials))
+        _fit(_tuner(plan, search, watch, trials), watch)
         done = _publish(plan, searched, [watch.trials[number] for number in sorted(watch.trials)], seed)
     return Search(storage.join(run, checkpoints.BEST), done)
 
@@ -116,27 +117,32 @@ def check(recipe: Recipe, data: str, run: str, searched: Space) -> Dataset:
 
 
 def _begun(plan: Plan, searched: Space, trials: int) -> dict[int, dict[str, Value]]:
-    """What the trials that have begun were given, by number."""
+    """What the trials that have begun were given, by number. UseError: a trial's folder is damaged."""
     found = {}
     for number in range(trials):
+        trial.end_of(plan.run, number)
         begun = patiently(partial(begun_with, trial.where(plan.run, number)))
-        if begun is not None:
+        if begun is None:
+            continue
+        try:
             settings = recipes.flat(Recipe.model_validate({**begun["recipe"], "saving": plan.recipe.saving}))
-            found[number] = {name: settings[name] for name in searched}
+        except ValidationError as error:
+            raise UseError(f"the settings that trial {number} began with are damaged: give another --run") from error
+        found[number] = {name: settings[name] for name in searched}
     return found
 
 
-def _fit(tuner: Tuner) -> None:
-    """Search to the end, and end where this process is told to: the trials go on from their last checkpoints."""
+def _fit(tuner: Tuner, watch: _Watch) -> None:
+    """Search to the end, or leave it where this process is told to, the trials saved."""
     searching = Thread(tuner.fit)
     with told_to_end() as told:
-        while searching.is_alive():
+        while searching.is_alive() and not told:
             time.sleep(fit.POLL_SECONDS)
-            if told:
-                raise ended(told[0])
+        if told:
+            watch.leaving = True
+            searching.join(fit.SAVE_SECONDS)
+            raise ended(told[0], saved=not searching.is_alive() and searching.error is None)
     if searching.error is not None:
-        if told and isinstance(searching.error, RayError):
-            raise ended(told[0]) from searching.error
         raise fit.failure(searching.error)
 
 
@@ -144,7 +150,7 @@ def _tuner(plan: Plan, search: Tpe, watch: _Watch, trials: int) -> Tuner:
     uri = storage.join(plan.run, "ray")
     storage.make_folder(uri, "the run's folder")
     filesystem, path = storage.pyarrow_filesystem(uri)
-    first = max(1, plan.recipe.epochs // FIRST_RUNG, plan.recipe.validate_epochs)
+    first = min(max(1, plan.recipe.epochs // FIRST_RUNG, plan.recipe.validate_epochs), plan.recipe.epochs)
     return Tuner(
         ray_tune.with_resources(ray_tune.with_parameters(_Trial, plan=plan), NOTHING),
         tune_config=TuneConfig(
@@ -152,15 +158,19 @@ def _tuner(plan: Plan, search: Tpe, watch: _Watch, trials: int) -> Tuner:
             scheduler=ASHAScheduler(time_attr="epoch", max_t=plan.recipe.epochs + 1, grace_period=first,
                                     reduction_factor=REDUCTION)),  # it would cut short one that comes to max_t
         run_config=RunConfig(name=f"{time.time_ns():x}", storage_path=path, storage_filesystem=filesystem, verbose=0,
-                             callbacks=[watch], failure_config=FailureConfig(max_failures=RETRIES)))
+                             callbacks=[watch], stop=watch,
+                             failure_config=FailureConfig(max_failures=RETRIES)))
 
 
 def _published(run: str) -> dict[str, Any] | None:
-    """tune.json of a search that is done and whose best checkpoint is still there."""
+    """tune.json of a search that is done and whose best checkpoint is still there; a damaged one is made anew."""
     where = [storage.join(run, SUMMARY), storage.join(storage.join(run, checkpoints.BEST), CHECKSUMS)]
     if not all(storage.exists(uri, "the run") for uri in where):
         return None
-    summary: dict[str, Any] = json.loads(storage.read_bytes(where[0], SUMMARY))
+    try:
+        summary: dict[str, Any] = json.loads(storage.read_bytes(where[0], SUMMARY))
+    except ValueError:
+        return None
     return summary
 
 
@@ -173,7 +183,9 @@ def _publish(plan: Plan, searched: Space, trials: Sequence[Standing], seed: int)
         raise LvrayError(f"all {len(trials)} trials failed, the first so: {_why(plan, trials)}")
     best = min(running, key=lambda at: (scores[at.number], at.number))
     last = checkpoints.latest(trial.where(plan.run, best.number), lambda text: None)
-    assert last is not None
+    if last is None:
+        raise CheckpointError(f"trial {best.number} is the best, but its checkpoints are missing or damaged: give"
+                              " another --run")
     at = last[1].scheduler["best_at"]
     recipe = space.apply(plan.recipe, best.values)
     shown = [Shown(t.number, t.state, t.values, [(e["epoch"], e["validation_loss"]) for e in histories[t.number]])
@@ -239,16 +251,24 @@ class _Trial(Trainable):
         self._thread.join(2 * fit.SAVE_SECONDS)
 
 
-class _Watch(Callback):
-    """What Ray Tune calls as trials go on: keeps how each stands, and writes how each has ended."""
+class _Watch(Callback, Stopper):
+    """What Ray Tune calls as trials go on: keeps how each stands, writes how each has ended, and has Tune leave all of
+    them where it is told to. leaving: they have not ended, then."""
 
     def __init__(self, run: str, tell: Tell) -> None:
         self.trials: dict[int, Standing] = {}
+        self.leaving = False
         self._run, self._tell = run, tell
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune keeps copies of its callbacks, which nobody reads; a terminal has none."""
         return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.leaving
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._of(trial).state = "runs"
@@ -274,6 +294,8 @@ class _Watch(Callback):
 
     def _end(self, at: Standing, end: End) -> None:
         """A trial that has said itself how it ended is right."""
+        if self.leaving:
+            return
         trial.close(self._run, at.number, end)
         said = trial.end_of(self._run, at.number)
         assert said is not None

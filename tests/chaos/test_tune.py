@@ -63,3 +63,17 @@ def test_a_search_that_is_killed_three_times(tiny: Dataset, tmp_path: Path) -> N
     assert [at["trial"] for at in summary["trials"]] == list(range(TRIALS))
     assert lines(run, 0) == begun
     assert [line["step"] for line in begun if "step" in line] == [*range(1, 9)] * EPOCHS  # each once, in order
+
+
+def test_a_search_that_is_told_to_end_saves_its_trials(tiny: Dataset, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    more = "--set=saving.seconds=3600"
+    command = processes.start(*arguments(tiny.uri, run, more))
+    Run("reg", tiny.uri, str(run), "1").wait_until(lambda: any("lr" in line for line in lines(run, 0)), command)
+    command.terminate()
+    code, err = ended(command)
+    assert (code, err.splitlines()[-1]) == (143, "lvray: stopped and saved: the same command goes on from there")
+    assert trial.end_of(str(run), 0) is None
+    code, err = ended(processes.start(*arguments(tiny.uri, run, more)))
+    assert code == 0, err
+    assert [line["step"] for line in lines(run, 0) if "step" in line] == [*range(1, 9)] * EPOCHS  # each once, in order

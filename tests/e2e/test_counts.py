@@ -43,7 +43,7 @@ def test_shards_show(cohort: Any, lvray: Lvray, tmp_path: Path) -> None:
     [summary] = said.objects()
     assert summary["reject_reasons"] == {"unreadable_file": 2, "unsafe_archive": 1}
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert "rows: 16" in lvray("shards", "show", cohort.shards).out
+    assert f"rows: {STUDIES - BAD}" in lvray("shards", "show", cohort.shards).out
     assert lvray("shards", "verify", cohort.shards).code == 0
 
 
@@ -54,7 +54,7 @@ def test_max_rejects_decides_between_0_and_3(cohort: Any, lvray: Lvray, share: s
     said = tensorize(cohort, lvray, cohort.shards, "--max-rejects", share)
     assert said.code == code
     assert said.objects() == [{**cohort.tensorized.objects()[0], "read": 0}]
-    assert ("3 of 19 studies refused, more than --max-rejects" in said.err) == (code == 3)
+    assert (f"{BAD} of {STUDIES} studies refused, more than --max-rejects" in said.err) == (code == 3)
     assert {p: p.read_bytes() for p in cohort.shards.iterdir()} == before
 
 

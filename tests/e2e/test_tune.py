@@ -122,8 +122,8 @@ def test_a_folder_belongs_to_one_search(lvray: Callable[..., Said], ray_cluster:
 @pytest.mark.parametrize(("more", "says"), [
     (["--trials=0"], "--trials"),
     (["--concurrent=0"], "--concurrent"),
-    (["--concurrent=3"], "3 trials at a time of 1 workers each need 3 CPUs, and the cluster has 2: --concurrent 2"),
-    (["--workers=3"], "1 trials at a time of 3 workers each need 3 CPUs, and the cluster has 2: --workers 2"),
+    (["--concurrent=3"], "trials of 1 workers, 3 at a time, need 3 CPUs, and the cluster has 2: --concurrent 2"),
+    (["--workers=3"], "trials of 3 workers, 1 at a time, need 3 CPUs, and the cluster has 2: --workers 2"),
     (["--workers=9"], "9 workers need at least as many lanes"),
     (["--space=absent.json"], "--space: the file cannot be read"),
     (["--set=optimiser.gama=1"], "did you mean optimiser.gamma"),

@@ -37,6 +37,15 @@ def test_no_worker_asks_for_more_than_a_node_has(there: dict[str, float], monkey
     assert fit._scaling(small("seg", "threads=6"), (1, 1), 1).resources_per_worker == {"CPU": 4}
 
 
+@pytest.mark.parametrize(("nodes", "threads", "workers", "share"), [
+    ([8], 1, 2, 1.0), ([2], 1, 2, 0.5), ([3, 3], 2, 3, 1.5), ([4, 4], 6, 1, 4.0), ([1, 1, 1], 4, 3, 0.6666),
+    ([16, 2], 8, 2, 8.0), ([1], 1, 1, 0.5)])
+def test_so_many_workers_find_a_place(nodes: list[float], threads: int, workers: int, share: float) -> None:
+    found = fit._share(nodes, threads, workers)
+    assert found == pytest.approx(share, abs=1e-4)
+    assert sum(int(cpus / found + 1e-9) for cpus in nodes) >= workers
+
+
 def test_a_silent_run_says_once_that_its_nodes_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     there: dict[str, float] = {"CPU": 8, "GPU": 2}
     heard: list[Any] = []

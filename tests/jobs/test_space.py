@@ -25,6 +25,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert found == {"optimiser.lr": Range(low=1e-4, high=1e-2, log=True), "network.width": Range(low=8, high=32),
                      "augment": Choice(values=[True, False])}
     space.check(found, recipes.smoke_seg())
+    space.check({"network.box": Choice(values=[[8, 64, 64], [10, 64, 64]])}, recipes.smoke_seg())
     made = space.apply(recipes.smoke_seg(), {"optimiser.lr": 0.002, "network.width": 9, "augment": False})
     assert (made.optimiser.lr, made.network.width, made.augment) == (0.002, 9, False)
 
@@ -42,6 +43,10 @@ def test_a_file(tmp_path: Path) -> None:
     ({"saving.seconds": {"low": 1, "high": 9}}, "saving.seconds cannot be searched"),
     ({"optimiser": {"low": 1, "high": 9}}, "optimiser: a group of settings"),
     ({"optimiser.lr": 3}, "optimiser.lr: Input should be a valid dictionary"),
+    ({"optimiser.lr": {"low": "0.1", "high": 1}}, "optimiser.lr: low: Input should be a valid"),
+    ({"optimiser.lr": {"values": ["0.1"]}}, 'optimiser.lr: "0.1" would be taken as 0.1: write it so'),
+    ({"network.width": {"low": 2.0, "high": 6.0}}, "network.width: "),
+    ({"stream.batch": {"low": 4, "high": 16}}, "batch 5 is not a multiple of lanes 4"),
     ({}, "one object is wanted"), ([1], "one object is wanted"),
 ])
 def test_what_cannot_be_searched_is_one_line(plain: Any, says: str, tmp_path: Path) -> None:
@@ -55,5 +60,8 @@ def test_what_cannot_be_searched_is_one_line(plain: Any, says: str, tmp_path: Pa
 
 
 def test_a_file_that_is_no_json(tmp_path: Path) -> None:
-    with pytest.raises(UseError, match="cannot be read as JSON"):
+    with pytest.raises(UseError, match="the file cannot be read"):
         space.read(tmp_path / "absent.json")
+    (tmp_path / "half.json").write_text("{")
+    with pytest.raises(UseError, match="the file is no JSON"):
+        space.read(tmp_path / "half.json")

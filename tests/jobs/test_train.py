@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from ray.train import ControllerError, WorkerGroupError
 
-from lvray.errors import EnvironmentFault, LvrayError, Stopped, UseError
+from lvray.errors import EnvironmentFault, LvrayError, UseError
 from lvray.jobs import fit, train
+from lvray.jobs.board import Board
 from lvray.jobs.claim import begun_with, belonging, claim
 from lvray.jobs.told import told_to_end
 from lvray.nets.checkpoint import CHECKSUMS
@@ -76,6 +77,9 @@ def test_a_signal_is_noted_and_the_second_one_ends_the_process(number: int) -> N
 def test_stopped_says_where_and_travels() -> None:
     import pickle
 
-    again = pickle.loads(pickle.dumps(Stopped((2, 17))))
-    assert (again.exit_code, again.position) == (143, (2, 17))
+    board = Board()
+    board.ask("stop")
+    board.saved("stop", (2, 17))
+    again = pickle.loads(pickle.dumps(board.fault))
+    assert again.exit_code == 143
     assert "after step 17 of epoch 3" in str(again)
