@@ -15,7 +15,7 @@ from lvray.evidence.hypertrophy import Hypertrophy, hypertrophy
 from lvray.evidence.outcomes import Odds, odds
 from lvray.evidence.overlap import STRUCTURES
 from lvray.evidence.people import Labelled
-from lvray.evidence.subgroups import FlagEffect, Subgroup, flag_effects, subgroups, thirds
+from lvray.evidence.subgroups import FlagEffect, Subgroup, flag_effects, ordered, subgroups, thirds
 
 WORST = 10
 SEX, MASS, PIXEL, FLAGS = "sex", "manual mass", "pixel size", "quality flags"
@@ -132,7 +132,7 @@ def covered(people: Sequence[Labelled], intervals: Intervals) -> tuple[Covered, 
     by_sex = intervals.half_g_by_sex
     found = [of("", "everybody", known, None if by_sex else intervals.n)] if known else []
     for grouping, levels in ((SEX, [p.sex for p in known]), (MASS, thirds([p.manual_g for p in known]))):
-        for level in sorted({level for level in levels if level is not None}):
+        for level in ordered(levels):
             group = [p for p, of_level in zip(known, levels, strict=True) if of_level == level]
             found.append(of(grouping, level, group, intervals.n_by_sex[level] if level in by_sex else None))
     return tuple(found)

@@ -13,7 +13,7 @@ from scipy import stats
 from lvray.evidence.agreement import Agreement, agreement
 from lvray.evidence.columns import MIN_N, constant, grams
 
-THIRDS = ("lowest", "middle", "highest")
+THIRDS = ("lowest third", "middle third", "highest third")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def subgroups(estimate: ArrayLike, manual: ArrayLike, groupings: Mapping[str, Se
     for name, levels in groupings.items():
         if len(levels) != len(e):
             raise ValueError(f"columns of one length wanted: {len(e)}, {len(levels)}")
-        for level in _ordered(levels):
+        for level in ordered(levels):
             of_level = np.array([value == level for value in levels])
             found.append(Subgroup(name, level, agreement(e[of_level], m[of_level])))
     return found
@@ -90,6 +90,7 @@ def _effect(flag: str, error: NDArray[np.float64], flagged: NDArray[np.bool_]) -
     return replace(found, low=float(interval.low), high=float(interval.high))
 
 
-def _ordered(levels: Sequence[str | None]) -> list[str]:
+def ordered(levels: Sequence[str | None]) -> list[str]:
+    """Each level once: thirds from the lowest on, others by name."""
     known = {level for level in levels if level is not None}
     return [t for t in THIRDS if t in known] + sorted(known - set(THIRDS))

@@ -12,8 +12,9 @@ from lvray.evidence.subgroups import FlagEffect, Subgroup
 
 NONE = "–"
 HEADINGS = ("method", "n", "r (95% CI)", "MAE, g (95% CI)", "bias, g", "limits of agreement, g", "P")
-DETAILS = ("method", "concordance (95% CI)", "bias, g (95% CI)", "lower limit, g (95% CI)", "upper limit, g (95% CI)",
-           "calibration slope (95% CI)", "intercept, g (95% CI)", "MAE, g (95% BCa bootstrap)")
+LIMITS = ("method", "bias, g (95% CI)", "lower limit, g (95% CI)", "upper limit, g (95% CI)",
+          "MAE, g (95% BCa bootstrap)")
+CALIBRATION = ("method", "concordance (95% CI)", "calibration slope (95% CI)", "intercept, g (95% CI)")
 GROUPS = ("people", "n", "r (95% CI)", "MAE, g (95% CI)", "bias, g (95% CI)")
 COVERAGE = ("method", "people", "n", "inside", "share (95% CI)", "expected in 95% of trials")
 LVH = ("method", "both", "manual only", "method only", "neither", "sensitivity (95% CI)", "specificity (95% CI)",
@@ -41,16 +42,21 @@ def agreement_cells(a: Agreement) -> tuple[str, ...]:
     )
 
 
-def detail_cells(row: Row) -> tuple[str, ...]:
-    """Under DETAILS."""
+def limits_cells(row: Row) -> tuple[str, ...]:
+    """Under LIMITS."""
     a = row.agreement
-    return (row.label, interval(a.ccc, a.ccc_low, a.ccc_high, ".3f"),
-            interval(a.bias_g, a.bias_low, a.bias_high, "+.1f"),
+    return (row.label, interval(a.bias_g, a.bias_low, a.bias_high, "+.1f"),
             interval(a.loa_low, a.loa_low_low, a.loa_low_high, "+.1f"),
             interval(a.loa_high, a.loa_high_low, a.loa_high_high, "+.1f"),
-            interval(a.slope, a.slope_low, a.slope_high, ".2f"),
-            interval(a.intercept_g, a.intercept_low, a.intercept_high, "+.1f"),
             interval(a.mae_g, a.mae_bca_low, a.mae_bca_high, ".1f"))
+
+
+def calibration_cells(row: Row) -> tuple[str, ...]:
+    """Under CALIBRATION."""
+    a = row.agreement
+    return (row.label, interval(a.ccc, a.ccc_low, a.ccc_high, ".3f"),
+            interval(a.slope, a.slope_low, a.slope_high, ".2f"),
+            interval(a.intercept_g, a.intercept_low, a.intercept_high, "+.1f"))
 
 
 def group_cells(group: Subgroup) -> tuple[str, ...]:
@@ -134,9 +140,9 @@ def headline(evaluation: Evaluation) -> str:
     """The result in a sentence or two."""
     row = next((row for row in evaluation.rows if row.label == evaluation.reference), None)
     if row is None or row.agreement.mae_g is None:
-        return "No holdout person has both a manual mass and an estimate, so nothing can be said of accuracy."
+        return "Nobody has both a manual mass and an estimate, so nothing can be said of accuracy."
     a = row.agreement
-    people = "1 holdout person" if a.n == 1 else f"{a.n} holdout people"
+    people = "1 person" if a.n == 1 else f"{a.n} people"
     off = f"{row.label} was off by {interval(a.mae_g, a.mae_low, a.mae_high, '.1f', ' g', '95% CI ')} on average"
     words = margin_words(row)
     return f"On {people}, LV mass by {off}." + (f" That is {words}." if words else "")

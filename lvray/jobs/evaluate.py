@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 import lvray
+from lvray import recipes
 from lvray.errors import UseError
 from lvray.evidence import figures
 from lvray.evidence.conformal import Intervals
@@ -24,6 +26,7 @@ from lvray.jobs.calibrate import use_of
 from lvray.jobs.estimates import fetch, name_of
 from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
+from lvray.settings import Recipe
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset, open_dataset, select
 from lvray.shards.schema import Row
@@ -179,4 +182,7 @@ def _facts(dataset: Dataset, predictors: Sequence[Predictor],
             "trained on": "this data set" if saved.data == dataset.checksum else "other data, or an earlier state",
             **{name.replace("_", " "): value for name, value in saved.metrics.items() if name != "epoch"},
             **({"settings found by": found_by} if found_by else {})}
+        facts[f"Settings of {name_of(p)}"] = {
+            name: value if isinstance(value, int | float | str) and not isinstance(value, bool) else json.dumps(value)
+            for name, value in recipes.flat(Recipe.model_validate(saved.settings)).items()}
     return facts

@@ -24,6 +24,7 @@ import numpy as np
 from lvray import console, recipes
 from lvray.evidence import conformal
 from lvray.evidence.conformal import Intervals
+from lvray.evidence.evaluation import Evaluation
 from lvray.evidence.table import coverage_cells, table
 from lvray.jobs import evaluate, phantom, rows
 from lvray.jobs.calibrate import calibrate
@@ -60,11 +61,13 @@ def main() -> None:
         found = {i.method: _resplit(dataset, uri, i) for uri, i in zip(best, fitted, strict=True)}
     same = {name: (work / name).read_bytes() == (work / name.replace("/", " again/", 1)).read_bytes() for name in (
         "estimates/estimates.parquet", "estimates/rejects.parquet", "report/report.json", "report/report.html")}
+    print(table(reports[0]), "", *("  ".join(coverage_cells(c)) for c in reports[0].coverages), "", sep="\n")
     for method, covered in found.items():
         print(f"{method}: mean coverage of {RESPLITS} re-splits {mean(covered):.1%}"
               f" ({min(covered):.1%} to {max(covered):.1%})")
     print(json.dumps({"studies": counts[0][0], "estimated": counts[0][1], "refused": counts[0][2],
-                      "report": reports[0], "resplit_coverage": {m: mean(c) for m, c in found.items()}, "holds": {
+                      "report": _figures(reports[0]),
+                      "resplit_coverage": {m: mean(c) for m, c in found.items()}, "holds": {
                           "rows + refusals = studies": all(n == made + no for n, made, no in counts),
                           "the same bytes twice": all(same.values()),
                           **{f"coverage of {m}": BOUNDS[0] <= mean(c) <= BOUNDS[1] for m, c in found.items()}}}))
@@ -95,10 +98,13 @@ def _estimated(out: Path, src: Path, checkpoint: str) -> tuple[int, int, int]:
     return studies, *made
 
 
-def _report(out: Path, dataset: Dataset, best: list[str]) -> dict[str, Any]:
+def _report(out: Path, dataset: Dataset, best: list[str]) -> Evaluation:
     with console.progress("evaluate") as tell:
         made, _ = evaluate.run(dataset.uri, best, out, evaluate.Ask("Phantoms: invented hearts."), tell)
-    print(table(made), "", *("  ".join(coverage_cells(c)) for c in made.coverages), "", sep="\n")
+    return made
+
+
+def _figures(made: Evaluation) -> dict[str, Any]:
     return {row.label: {"n": row.agreement.n, "r": row.agreement.r, "mae_g": row.agreement.mae_g} for row in made.rows}
 
 

@@ -41,9 +41,10 @@ def test_a_flag_that_tells_of_errors_comes_first_and_one_that_all_have_last() ->
 
 def test_subgroups_cover_everybody_and_ignore_flags_that_all_have() -> None:
     by = {(g.grouping, g.level): g.agreement.n for g in evaluate([], people()).subgroups}
-    assert by == {("sex", "female"): 12, ("sex", "male"): 12, ("manual mass", "lowest"): 8,
-                  ("manual mass", "middle"): 8, ("manual mass", "highest"): 8, ("pixel size", "lowest"): 8,
-                  ("pixel size", "middle"): 8, ("pixel size", "highest"): 8, ("quality flags", "none"): 16,
+    assert by == {("sex", "female"): 12, ("sex", "male"): 12, ("manual mass", "lowest third"): 8,
+                  ("manual mass", "middle third"): 8, ("manual mass", "highest third"): 8,
+                  ("pixel size", "lowest third"): 8, ("pixel size", "middle third"): 8,
+                  ("pixel size", "highest third"): 8, ("quality flags", "none"): 16,
                   ("quality flags", "some"): 8}
 
 
@@ -58,7 +59,7 @@ def test_coverage_counts_whose_mass_is_inside() -> None:
     everybody, *groups = evaluate([], people(), intervals=[fitted()]).coverages
     assert (everybody.coverage.covered, everybody.coverage.n) == (16, 24)
     assert everybody.coverage.expected_low is not None
-    assert {g.level for g in groups} == {"male", "female", "lowest", "middle", "highest"}
+    assert {g.level for g in groups} == {"male", "female", "lowest third", "middle third", "highest third"}
     assert all(g.coverage.expected_low is None for g in groups)
     assert sum(g.coverage.covered for g in groups if g.grouping == "sex") == 16
 

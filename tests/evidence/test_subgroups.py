@@ -16,7 +16,7 @@ def test_each_level_of_each_grouping_in_order() -> None:
     found = subgroups(estimate, manual, {"sex": sexes, "manual mass": thirds(manual)})
     assert [(s.grouping, s.level, s.agreement.n) for s in found] == [
         ("sex", "female", 20), ("sex", "male", 20),
-        ("manual mass", "lowest", 20), ("manual mass", "middle", 20), ("manual mass", "highest", 20)]
+        ("manual mass", "lowest third", 20), ("manual mass", "middle third", 20), ("manual mass", "highest third", 20)]
     women = np.array([s == "female" for s in sexes])
     assert found[0].agreement == agreement(estimate[women], manual[women])
     with pytest.raises(ValueError, match="one length"):
@@ -24,11 +24,11 @@ def test_each_level_of_each_grouping_in_order() -> None:
 
 
 def test_thirds() -> None:
-    assert thirds([30.0, 10.0, 20.0]) == ["highest", "lowest", "middle"]
+    assert thirds([30.0, 10.0, 20.0]) == ["highest third", "lowest third", "middle third"]
     assert thirds([1.8, 1.8, 1.8]) == [None] * 3
     assert thirds([]) == []
     level = dict(zip(values := [1.8] * 6 + [1.6, 2.1], thirds(values), strict=True))
-    assert (level[1.6], level[1.8], level[2.1]) == ("lowest", "lowest", "highest")  # equal values together
+    assert (level[1.6], level[1.8], level[2.1]) == ("lowest third", "lowest third", "highest third")
 
 
 def test_flags_by_what_they_tell_of_errors() -> None:

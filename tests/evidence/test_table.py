@@ -29,13 +29,13 @@ def test_the_table_fits_a_terminal_and_lines_up() -> None:
 
 def test_a_headline_in_words() -> None:
     text = table.headline(found(9))
-    assert text.startswith("On 9 holdout people, LV mass by ML4Hseg (centred) was off by 1.0 g (95% CI ")
+    assert text.startswith("On 9 people, LV mass by ML4Hseg (centred) was off by 1.0 g (95% CI ")
     assert "closer than predicting the mean (95% CI" in text
 
 
 def test_a_headline_without_people() -> None:
     assert "nothing can be said" in table.headline(evaluate([], []))
-    assert table.headline(found(1)).startswith("On 1 holdout person,")
+    assert table.headline(found(1)).startswith("On 1 person,")
     assert "too few people" in table.headline(found(2))
 
 
