@@ -5,11 +5,11 @@
 
 Bare: the studies as the network sees them lie in memory, and as many processes as lvray has model workers, of as many
 threads, do nothing but pass them through it, one at a time, which is the quickest here. lvray: `predict --out --masks`
-over the shards and straight from the DICOM, Ray running already. Its rate is of the whole command, in which workers
-start (once for up to 8192 studies): the more studies, the less that counts; the first outcome's time is said too.
-Outcomes come in bursts, so that no rate between the first and the last would be true. Networks: the segmenter at
-fast_seg's size (width 32, 13 x 128 x 128) and at smoke_seg's, untrained. Core-seconds of the parts are those of the
-pipeline's own functions, called in one process; what the process tree uses beyond them is Ray's, the start included.
+over the shards and straight from the DICOM, Ray running already, of all studies and of the first quarter: what the
+further three quarters took more is the rate that a cohort of thousands comes to, the rest of the time is the start, in
+which workers load torch (once for up to 8192 studies). Both are told, and the rate with the start in it. Networks: the
+segmenter at fast_seg's size (width 32, 13 x 128 x 128) and at smoke_seg's, untrained. Core-seconds of the parts are
+those of the pipeline's own functions, called in one process; what the process tree uses beyond them is Ray's.
 Progress on stderr; a table on stdout, whose last line is one JSON object.
 """
 
@@ -54,8 +54,10 @@ RANGES: dict[str, list[float]] = {name: [0.0, 1e6] for name in ("dz_mm", "dy_mm"
 
 @dataclass(frozen=True)
 class Turn:
-    """Of a command: studies a second, seconds until the first outcome, core-seconds in all."""
+    """Of a command over all studies and over the first quarter: studies a second with the start and without, seconds of
+    the start, core-seconds a study without it."""
 
+    whole: float
     rate: float
     start: float
     cores: float
@@ -101,12 +103,28 @@ def bare(sides: list[ProcessPoolExecutor]) -> float:
 
 
 def command(src: str, checkpoint: Path, settings: Predict) -> Turn:
-    times: list[tuple[float, int]] = []
+    of = len(predict.items_of(src, KEY)[0])
+    few = _taken(src, checkpoint, settings, of // 4)
+    everything = _taken(src, checkpoint, settings, of)
+    wall, cores = ((all_ - part) / (of - of // 4) for all_, part in zip(everything, few, strict=True))
+    return Turn(of / everything[0], 1 / wall, few[0] - wall * (of // 4), cores)
+
+
+def _taken(src: str, checkpoint: Path, settings: Predict, studies: int) -> tuple[float, float]:
+    """Seconds and core-seconds of the command over the first studies."""
+    def first(src: str, key: bytes) -> Any:
+        items, dataset = items_of(src, key)
+        return items[:studies], dataset
+
+    items_of = predict.items_of
     began, before = time.perf_counter(), tree_seconds()
-    with tempfile.TemporaryDirectory() as out:
-        predict.predict_cohort(src, out, checkpoint=str(checkpoint), key=KEY, settings=settings, masks=True,
-                               progress=lambda done, of, no: times.append((time.perf_counter(), done)))
-    return Turn(times[-1][1] / (times[-1][0] - began), times[1][0] - began, tree_seconds() - before)
+    vars(predict)["items_of"] = first
+    try:
+        with tempfile.TemporaryDirectory() as out:
+            predict.predict_cohort(src, out, checkpoint=str(checkpoint), key=KEY, settings=settings, masks=True)
+    finally:
+        vars(predict)["items_of"] = items_of
+    return time.perf_counter() - began, tree_seconds() - before
 
 
 def tree_seconds() -> float:
@@ -189,13 +207,14 @@ def show(network: str, rates: list[float], turns: dict[str, list[Turn]], cost: d
     for name, taken in turns.items():
         share = spread([turn.rate / rate for turn, rate in zip(taken, rates, strict=True)])
         start = spread([turn.start for turn in taken])
-        rest = spread([turn.cores / studies - sum(cost[name].values()) for turn in taken])
+        rest = spread([turn.cores - sum(cost[name].values()) for turn in taken])
+        whole = spread([turn.whole / rate for turn, rate in zip(taken, rates, strict=True)])
         print(f"lvray, {name}: {text(spread([turn.rate for turn in taken]))} studies/s, {text(share)} of the bare"
-              f" network's; first outcome after {text(start)} s; core-seconds a study: "
-              + ", ".join(f"{part} {seconds:.3f}" for part, seconds in cost[name].items())
-              + f", Ray and its start {text(rest)}")
-        result[name] = {"share": asdict(share), "start_seconds": asdict(start), "core_seconds": cost[name],
-                        "ray_core_seconds": asdict(rest), "holds": share.median >= AT_LEAST}
+              f" network's; with the start of {text(start)} s {text(whole)}; core-seconds a study: "
+              + ", ".join(f"{part} {seconds:.3f}" for part, seconds in cost[name].items()) + f", Ray {text(rest)}")
+        result[name] = {"share": asdict(share), "share_with_start": asdict(whole), "start_seconds": asdict(start),
+                        "core_seconds": cost[name], "ray_core_seconds": asdict(rest),
+                        "holds": share.median >= AT_LEAST}
     return result
 
 
