@@ -110,10 +110,12 @@ def overlap_cells(found: Overlapped) -> tuple[str, ...]:
 
 
 def errors_cells(row: Row) -> tuple[str, ...]:
-    """Method, people, how much closer it is than predicting the mean and than the reference, Wilcoxon's P."""
+    """Method, people, how much closer it is than predicting the mean and than the reference, Wilcoxon's P; P of equal
+    correlation by Steiger."""
     e = row.errors
     return (row.label, str(row.agreement.n), margin_text(row.margin),
-            NONE if e is None else interval(e.margin_g, e.low, e.high, "+.1f"), p_text(e.p if e else None))
+            NONE if e is None else interval(e.margin_g, e.low, e.high, "+.1f"), p_text(e.p if e else None),
+            p_text(row.p_steiger))
 
 
 def baseline_cells(evaluation: Evaluation) -> tuple[str, ...]:
