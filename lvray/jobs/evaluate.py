@@ -92,7 +92,8 @@ def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
         pictures=tuple(_overview(dataset, evaluation, people, segmenter)) if ask.pictures else (),
         worst=tuple(_worst(dataset, evaluation, evaluated, segmenter)) if ask.pictures else (),
         facts=_facts(dataset, predictors, checkpoints), warnings=tuple(doubts), hide_small=ask.hide_small,
-        limits=(DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()))
+        limits=(*((DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()),
+                *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external))))
     return evaluation, page
 
 

@@ -38,6 +38,7 @@ def evaluated(tmp_path: Path, ray_cluster: None) -> Evaluate:
                                                                    **ask))
         assert not re.search(r"\b(nan|inf|None)\b", re.sub("<[^>]+>", " ", page.read_text()))
         json.loads((tmp_path / "report" / "report.json").read_text())
+        assert "Whether theirs was trained on these people, lvray cannot know." in page.read_text()
         assert table(made)
         return made
 
