@@ -40,7 +40,7 @@ LAYERS = {
     "nets": Layer("numpy torch", "errors nets", late="safetensors"),
     "evidence": Layer("numpy scipy statsmodels surface_distance matplotlib jinja2", "lvray errors evidence"),
     "estimate": Layer("numpy", "lvray errors cmr nets evidence"),
-    "jobs": Layer("numpy pyarrow nibabel torch ray", f"{ALL_BELOW} jobs console"),
+    "jobs": Layer("numpy pyarrow nibabel pydantic torch ray", f"{ALL_BELOW} jobs console"),
     "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
     "jobs.tpe": Layer("optuna ray", "jobs"),
     "jobs.track": Layer("torch", f"{ALL_BELOW} jobs", late="mlflow"),
