@@ -25,6 +25,9 @@ def hide(value: T) -> T:
 
 
 def _hidden(value: Any) -> Any:
+    if isinstance(value, Intervals):  # the widths are no figures of so many people, but the checkpoint's
+        return replace(value, n=_veiled(value.n) if _few([value.n]) else value.n, n_by_sex=_hidden(value.n_by_sex),
+                       centering=_hidden(value.centering))
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         if _tells(value, own.values()):
@@ -39,8 +42,6 @@ def _hidden(value: Any) -> Any:
 
 
 def _tells(value: object, own: Any) -> bool:
-    if isinstance(value, Intervals):
-        return False  # of calibration people, whose number is a setting's
     return _few(own) or (isinstance(value, Coverage) and 0 < value.n - value.covered < FEWEST)
 
 
