@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from copy import deepcopy
+from typing import Any
 
+import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from pydicom import Dataset
+from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
@@ -47,12 +50,13 @@ def segmentation(source: Source, estimate: Estimate) -> Dataset:
         omit_empty_frames=False, specific_character_set="ISO_IR 192",
         content_date=source.made.date(), content_time=source.made.time(), **device(estimate))
     _refer(seg, source)
+    _order(seg)
     if "SliceThickness" not in first:
         del seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
     return settled(seg, source, derived(uid, "dimensions"))
 
 
-def device(estimate: Estimate) -> dict[str, str]:
+def device(estimate: Estimate) -> dict[str, Any]:
     """Who made it, in the words of highdicom's constructors; the serial number is the weights' hash."""
     return {"manufacturer": MANUFACTURER, "manufacturer_model_name": f"lvray {estimate.method}",
             "software_versions": estimate.versions["lvray"],
@@ -67,8 +71,8 @@ def parameters(estimate: Estimate) -> dict[str, str]:
 def _described(estimate: Estimate, uid: str, number: int, label: str, category: Code, kind: Code) -> SegmentDescription:
     by_network = estimate.method == "ML4Hseg"
     algorithm = AlgorithmIdentificationSequence(
-        name=f"lvray {estimate.method}", family=codes.cid7162.ArtificialIntelligence, version=estimate.versions["lvray"],
-        parameters=parameters(estimate) or None)
+        name=f"lvray {estimate.method}", version=estimate.versions["lvray"],
+        family=codes.cid7162.ArtificialIntelligence, parameters=parameters(estimate) or None)
     return SegmentDescription(
         number, label, category, kind, tracking_id=label, tracking_uid=derived(uid, label),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC if by_network else SegmentAlgorithmTypeValues.MANUAL,
@@ -110,6 +114,21 @@ def _refer(seg: Dataset, source: Source) -> None:
         item.update(_reference(source.images[z]))
         if source.frames[z] is not None:
             item.ReferencedFrameNumber = source.frames[z]
+
+
+def _order(seg: Dataset) -> None:
+    """Frames by segment, then along the cross product of rows and columns, which ITK takes for the third axis without
+    a look at the other frames' positions; highdicom counts the other way."""
+    frames = list(seg.PerFrameFunctionalGroupsSequence)
+    axes = np.reshape(seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3))
+    depths = np.cross(*axes) @ np.transpose([f.PlanePositionSequence[0].ImagePositionPatient for f in frames])
+    segments = [f.SegmentIdentificationSequence[0].ReferencedSegmentNumber for f in frames]
+    order = np.lexsort((depths, segments))
+    counted = [f.FrameContentSequence[0].DimensionIndexValues for f in frames]
+    seg.PixelData = pack_bits(seg.pixel_array[order])
+    seg.PerFrameFunctionalGroupsSequence = [frames[k] for k in order]
+    for frame, values in zip(seg.PerFrameFunctionalGroupsSequence, counted, strict=True):
+        frame.FrameContentSequence[0].DimensionIndexValues = values
 
 
 def _reference(image: Dataset) -> Dataset:

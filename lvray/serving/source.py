@@ -30,11 +30,11 @@ from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
 from lvray.estimate import Estimate
 
-PASSED_ON = """PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber
-    ReferringPhysicianName Manufacturer""".split()
+PASSED_ON = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+             "AccessionNumber", "ReferringPhysicianName", "Manufacturer")
 """Empty where they are not known (type 2)."""
-PASSED_ON_WHERE_KNOWN = "IssuerOfPatientID PatientAge PatientSize PatientWeight StudyDescription" \
-                        " ManufacturerModelName".split()
+PASSED_ON_WHERE_KNOWN = ("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription",
+                         "ManufacturerModelName")
 TIMES = (("ContentDate", "ContentTime"), ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"),
          ("StudyDate", "StudyTime"))
 UNDATED = datetime(1900, 1, 1)
@@ -206,7 +206,8 @@ def _frame_of_reference(images: Sequence[Dataset], mends: set[Flag]) -> str:
 
 def _orientation(frame: Frame, mends: set[Flag]) -> list[float]:
     """ImageOrientationPatient of the whole stack, as the cine has it; made square where it is not."""
-    axes = np.reshape(frame.orientation, (2, 3)).astype(float)
+    assert frame.orientation is not None
+    axes = np.reshape(frame.orientation, (2, 3))
     if np.abs(axes @ axes.T - np.eye(2)).max() > SQUARE:
         mends.add(Flag.ORIENTATION_MENDED)
         axes[0] /= np.linalg.norm(axes[0])

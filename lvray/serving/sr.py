@@ -8,6 +8,7 @@ images alone where a network tells the mass without a mask. Codes: CID 12203 (ma
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from highdicom import UID
 from highdicom.sr import (
@@ -54,8 +55,8 @@ def report(source: Source, estimate: Estimate) -> Dataset:
     StudyRefused: an estimate without any measurement.
     """
     uid = source.uid(estimate, "SR")
-    groups = list(_of_segments(source, estimate, uid) if estimate.mask is not None else _of_images(source, estimate,
-                                                                                                    uid))
+    groups: list[Any] = list(_of_images(source, estimate, uid) if estimate.mask is None
+                             else _of_segments(source, estimate))
     if not groups:
         raise StudyRefused(Reason.NO_OUTLINES, "there is no mass and no volume to report")
     for text in _comments(source, estimate):
@@ -76,8 +77,7 @@ def report(source: Source, estimate: Estimate) -> Dataset:
     return settled(sr, source)
 
 
-def _of_segments(source: Source, estimate: Estimate,
-                 uid: str) -> Iterator[VolumetricROIMeasurementsAndQualitativeEvaluations]:
+def _of_segments(source: Source, estimate: Estimate) -> Iterator[VolumetricROIMeasurementsAndQualitativeEvaluations]:
     images = [SourceImageForSegmentation(i.SOPClassUID, i.SOPInstanceUID, numbers) for i, numbers in source.files()]
     seg = source.uid(estimate, "SEG")
     (cavity, cavity_name, *_), (wall, wall_name, *_) = SEGMENTS
