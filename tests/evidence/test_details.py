@@ -89,6 +89,15 @@ def test_overlap_is_of_those_who_have_outlines() -> None:
     assert myocardium.dice == pytest.approx(0.8)
 
 
+def test_distances_are_told_by_their_median_and_dice_by_its_mean() -> None:
+    held = [Person(f"p{i}", 80.0, {"ML4Hseg": 82.0}, overlaps={"ML4Hseg": dict.fromkeys(
+        ("cavity", "myocardium", "epicardium"), Overlap(dice, mm, 3 * mm))}) for i, (dice, mm) in enumerate(
+        [(0.9, 1.0), (0.8, 2.0), (0.4, 9.0)])]
+    found = evaluate([], held).overlaps[0]
+    assert (found.mean_mm, found.hd95_mm) == (2.0, 6.0)
+    assert found.dice == pytest.approx(0.7)
+
+
 def test_outcomes_that_nobody_has_are_not_estimable() -> None:
     known = {p.participant: False for p in people()}
     outcome = Outcome(known, dict.fromkeys(known, 60.0))
