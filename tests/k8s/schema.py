@@ -15,6 +15,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 from celpy import celtypes
+from celpy.adapter import json_to_cel
 
 from tests.k8s.manifests import Object, Objects, Pod, name, pods
 
@@ -120,7 +121,7 @@ def _repeated(value: list[Any], schema: Schema, path: str) -> Iterator[str]:
 
 
 def _holds(rule: str, value: Any) -> bool:
-    return bool(_program(rule).evaluate({"self": celpy.json_to_cel(value)}))
+    return bool(_program(rule).evaluate({"self": json_to_cel(value)}))
 
 
 @functools.cache

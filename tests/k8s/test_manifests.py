@@ -145,7 +145,7 @@ def test_metrics_exist_in_code() -> None:
 
     parts = [ROOT / "lvray", *(Path(ray.__file__).parent / part for part in ("serve", "dashboard/modules/reporter"))]
     text = "\n".join(path.read_text() for part in parts for path in part.rglob("*.py"))
-    text = text.replace("{self.protocol.lower()}", "http").replace("{protocol.value.lower()}", "http")
+    text = text.replace("{protocol_name}", "http")
     plain = {used: used.removeprefix("ray_") for used in metrics_used()}
     names = {used: {own, re.sub(r"_(total|bucket|count|sum)$", "", own)} for used, own in plain.items()}
     assert {used for used, own in names.items() if not any(f'"{each}"' in text for each in own)} == NOT_YET
