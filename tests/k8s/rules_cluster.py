@@ -88,7 +88,7 @@ def flavors_exist(objects: Objects) -> Iterator[str]:
 
 
 def jobs_fit_their_quota(objects: Objects) -> Iterator[str]:
-    """With the fewest workers, each pod on the flavor that its nodeSelector allows; a topology only where one is."""
+    """With the workers that it begins with, each pod on the flavor that its nodeSelector allows, topology included."""
     flavors = {found["metadata"]["name"]: found["spec"] for found in of_kind(objects, "ResourceFlavor")}
     quotas = {flavor["name"]: {r["name"]: quantity(r["nominalQuota"]) for r in flavor["resources"]}
               for queue in of_kind(objects, "ClusterQueue") for group in queue["spec"]["resourceGroups"]
@@ -104,7 +104,7 @@ def jobs_fit_their_quota(objects: Objects) -> Iterator[str]:
             yield f"{pod.where}: asks for a topology that {chosen[0]} has not"
         for resource, asked in pod.containers[0]["resources"]["requests"].items():
             key = name(pod.owner), chosen[0], resource
-            used[key] = used.get(key, 0) + quantity(asked) * fewest(pod)
+            used[key] = used.get(key, 0) + quantity(asked) * replicas(pod)
     for (job, flavor, resource), asked in used.items():
         room = quotas[flavor].get(resource, 0) - (SIDECARS.get(resource, 0) if flavor.endswith("head") else 0)
         if asked > room:
@@ -158,9 +158,9 @@ def queued(objects: Objects) -> Iterator[Pod]:
     return (pod for pod in pods(objects) if QUEUE in labels(pod.owner))
 
 
-def fewest(pod: Pod) -> int:
+def replicas(pod: Pod) -> int:
     groups = pod.owner["spec"].get("rayClusterSpec", {}).get("workerGroupSpecs", [])
-    return next((group["minReplicas"] for group in groups if group["template"] is pod.template), 1)
+    return next((group["replicas"] for group in groups if group["template"] is pod.template), 1)
 
 
 RULES = (queue_on_the_object, queue_exists, queue_admits_the_namespace, queue_covers_what_is_asked,
