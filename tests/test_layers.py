@@ -59,9 +59,9 @@ MODULES = {
     "lvray.evidence": "agreement bootstrap calibration centering columns conformal correlation details disclosure"
                       " evaluation figures hypertrophy indices limits outcomes overlap page paired people plots"
                       " published report search subgroups table training",
-    "lvray.jobs": "apart board calibrate checkpoints claim cluster demo estimates evaluate external fit guard in_order"
-                  " job link loop metrics mode nonfinite outcomes phantom pipeline predict prepare real report rows"
-                  " selection sheet show space state tensorize told tpe track train trial tune validate worker",
+    "lvray.jobs": "apart board calibrate checkpoints claim cluster demo estimates evaluate external fit gauges guard"
+                  " in_order job link loop metrics mode nonfinite outcomes phantom pipeline predict prepare real report"
+                  " rows selection sheet show space state tensorize told tpe track train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
     "lvray.serving": "app model seg sheet source sr web",

@@ -122,10 +122,12 @@ class Saver:
         self.wait()
         self._pending = self._pool.submit(self._save, called, checkpoint, best)
 
-    def check(self) -> None:
-        """Raises the fault of a writing that has ended in one."""
-        if self._pending is not None and self._pending.done():
-            self.wait()
+    def committed(self) -> bool:
+        """Whether what was begun has come to its end since the last call. Raises the fault that it ended in."""
+        if self._pending is None or self.busy:
+            return False
+        self.wait()
+        return True
 
     def wait(self) -> None:
         """Until what was begun is committed."""

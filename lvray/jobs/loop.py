@@ -56,7 +56,8 @@ class Desk:
         self.tell()
 
     def note(self, line: Line, pace: Pace) -> None:
-        self._saver.check()
+        if self._saver.committed():
+            self._lines.append({"saved": self._saved})
         self._lines.append(line)
         if time.monotonic() - self._told >= TELL_SECONDS:
             self._lines.append({"pace": pace.facts()})

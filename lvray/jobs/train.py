@@ -24,6 +24,7 @@ from lvray.errors import CheckpointError, LvrayError, UseError
 from lvray.jobs import checkpoints, claim
 from lvray.jobs.board import Line
 from lvray.jobs.fit import Workers, fit
+from lvray.jobs.gauges import Gauges
 from lvray.jobs.metrics import Metrics
 from lvray.jobs.report import write_report
 from lvray.jobs.selection import Selection, selected
@@ -89,10 +90,12 @@ def _run(recipe: Recipe, dataset: Dataset, rows: Selection, run: str, workers: W
         tell({"notice": text})
 
     with Metrics(run, track, recipe, dataset.checksum, notice) as metrics:
+        gauges = Gauges()
 
         def hear(lines: list[Line]) -> None:
             for line in lines:
                 metrics.take(line)
+                gauges.take(line)
             for line in lines:  # it may raise Leave
                 tell(line)
 
