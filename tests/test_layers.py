@@ -44,7 +44,8 @@ LAYERS = {
     "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
     "jobs.tpe": Layer("optuna ray", "jobs"),
     "jobs.track": Layer("torch", f"{ALL_BELOW} jobs", late="mlflow"),
-    "serving": Layer("torch ray fastapi starlette uvicorn", f"{ALL_BELOW} serving"),
+    "serving": Layer("numpy torch ray fastapi starlette python_multipart pydantic prometheus_client PIL skimage",
+                     f"{ALL_BELOW} serving"),
     "console": Layer("rich typer", f"{CORE} cmr shards"),
     "cli": Layer("typer rich", f"{ALL_BELOW} jobs serving console cli"),
 }
@@ -64,7 +65,7 @@ MODULES = {
                   " selection sheet show space state tensorize told tpe track train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
-    "lvray.serving": "app model web",
+    "lvray.serving": "app ask desk documents edge forms intake keys meter network picture problems reading web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
                     " patience read s3 schema seen splits standing storage stream studies writer",
 }

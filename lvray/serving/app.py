@@ -5,9 +5,9 @@
 
 A study, with whose it is, stays in the reader that took it. Ray's object store, which carries arguments to other
 processes, spills them to disk when it fills; what goes there is pixels in the network's box.
-"""
 
-from __future__ import annotations
+Annotations are real types here: Serve looks at that of `build`.
+"""
 
 import logging
 import signal

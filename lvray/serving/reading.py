@@ -42,15 +42,21 @@ def read(zipped: bytes, limits: Serve) -> Study:
 def fetch(uri: str, limits: Serve) -> bytes:
     """The zip at a URI. Problem: 403 outside the prefixes, 404, 413. EnvironmentFault: the store is gone."""
     where = _allowed(uri, limits.uri_prefixes)
+    if not storage.is_s3(where) and not os.path.isfile(where):
+        raise _absent()
     try:
         with storage.open_file(where, "the study") as file:
             if file.size > limits.body_mb << 20:
                 raise Problem(413, f"the zip is larger than {limits.body_mb} MiB")
             return bytes(file.whole().to_pybytes())
     except EnvironmentFault as error:
-        if isinstance(error.__cause__, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise Problem(404, "there is no zip at that URI, or it may not be read") from None
+        if isinstance(error.__cause__, FileNotFoundError | PermissionError):
+            raise _absent() from None
         raise
+
+
+def _absent() -> Problem:
+    return Problem(404, "there is no zip at that URI, or it may not be read")
 
 
 def _allowed(uri: str, prefixes: tuple[str, ...]) -> str:
