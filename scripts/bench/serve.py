@@ -7,8 +7,8 @@ Bare: two processes of one thread read the zips from memory and pass them throug
 scripts/bench/plain.py, two uvicorn processes. lvray: two readers and two replicas of the network, of one thread. In
 each round each of them answers eight clients that ask one study after the other; then both servers get half of what the
 slower one did, at even intervals, for their latencies; at the end lvray gets four times what it can do, and every
-request must be answered 200 or 503. Clients share the two cores. Networks: smoke_seg's size and the paper's, untrained. Progress on
-stderr; a table on stdout, whose last line is one JSON object.
+request must be answered 200 or 503. Clients share the two cores. Networks: smoke_seg's size and the paper's, untrained.
+Progress on stderr; a table on stdout, whose last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -187,6 +187,7 @@ def test_the_proxy_is_killed(service: Service) -> None:
         told.until(lambda: told.resets > 0)
         told.more()
     assert told.statuses[503] == 0
+    assert told.longest < 20
 
 
 def test_another_version_comes_in_without_a_request_lost(service: Service, tmp_path: Path) -> None:
