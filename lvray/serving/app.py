@@ -61,7 +61,7 @@ class Reader:
 
     def check_health(self) -> None:
         """Serve replaces a reader whose thread a study will not let go of."""
-        if self._desk.reader.stuck:
+        if self._desk.worker.stuck:
             raise RuntimeError("a study takes too long to read")
 
 
@@ -132,7 +132,8 @@ def run(asked: Arguments, host: str = HOST, port: int = 8000) -> None:
     url = start(asked, host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        who = "whoever is on this machine may ask" if asked.open else "asks for an API key"
+        who = ("whoever is on this machine may ask" if asked.open else
+               "asks for an API key" + ("" if host in LOOPBACK else ", without TLS: put a proxy that has it in front"))
         key = "" if asked.open else " -H 'Authorization: Bearer KEY'"
         print(f"ready, {who}: curl -H 'Content-Type: application/zip'{key} --data-binary @study.zip"
               f" {url}/v1/estimate", flush=True)

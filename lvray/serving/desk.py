@@ -20,7 +20,7 @@ from lvray.serving.intake import Held
 from lvray.serving.keys import Keys, Rate
 from lvray.serving.meter import Tally
 from lvray.serving.problems import Problem, busy
-from lvray.serving.reading import Reader, Study
+from lvray.serving.reading import Study, Worker
 from lvray.settings import Serve
 
 BOTH = "both"
@@ -41,7 +41,7 @@ class Desk:
         self.limits, self.keys, self.rate = limits, keys, Rate(limits.per_minute)
         self.askers = {kind: Asker(handle, limits) for kind, handle in networks.items()}
         self.tally = Tally(meter)
-        self.reader = Reader(limits.study_seconds)
+        self.worker = Worker(limits.study_seconds)
         self._held, self._at_hand = Held(limits), 0
 
     async def estimate(self, request: Request, wish: Wish) -> tuple[str, bytes]:
@@ -55,7 +55,7 @@ class Desk:
                     body = await asyncio.to_thread(reading.fetch, body, self.limits)
                     hold(len(body))
             async with self._stage("read"):
-                study = await self.reader.run(reading.read, body, self.limits)
+                study = await self.worker.run(reading.read, body, self.limits)
             found = dict(zip(kinds, await asyncio.gather(*(self._found(kind, study) for kind in kinds)), strict=True))
             async with self._stage("answer"):
                 answer = Answer(study, found, wish.view)

@@ -75,7 +75,7 @@ def _real(uri: str) -> str:
     return uri if storage.is_s3(uri) else os.path.realpath(storage.absolute(uri))
 
 
-class Reader:
+class Worker:
     """A thread, and a turn at it. A thread cannot be ended: after one that takes too long comes another, and `stuck`
     tells Ray Serve to replace the process once its other requests are answered."""
 

@@ -7,8 +7,9 @@ Bare: two processes of one thread read the zips from memory and pass them throug
 scripts/bench/plain.py, two uvicorn processes. lvray: two readers and two replicas of the network, of one thread. In
 each round each of them answers eight clients that ask one study after the other; then both servers get half of what the
 slower one did, at even intervals, for their latencies; at the end lvray gets four times what it can do, and every
-request must be answered 200 or 503. Clients share the two cores. Networks: smoke_seg's size and the paper's, untrained.
-Progress on stderr; a table on stdout, whose last line is one JSON object.
+request must be answered 200 or 503. Clients share the two cores; all sides are as nice as Ray's workers and have the
+environment of lvray's network. Networks: smoke_seg's size and the paper's, untrained. Progress on stderr; a table on
+stdout, whose last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ import torch
 
 from lvray.jobs.cluster import cluster
 from lvray.nets.predict import Predictor, load
+from lvray.nets.step import ENVIRONMENT
 from lvray.serving import app
 from lvray.settings import Serve
 from scripts.bench.plain_work import answer
-from scripts.bench.predict import say, text, untrained
+from scripts.bench.predict import NICENESS, say, text, untrained
 from scripts.bench.rounds import spread
 
 NETWORKS = ("smoke_seg", "paper_seg")
@@ -49,6 +51,8 @@ SIDES = 2
 CLIENTS = 8
 HALF, OVER = 0.5, 4.0
 AT_LEAST = 0.85
+OWN = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+"""Environment of a replica of the network."""
 URL, ZIP = "/v1/estimate", {"Content-Type": "application/zip"}
 
 
@@ -113,6 +117,7 @@ _held: tuple[Predictor, list[bytes]]
 
 def _hold(checkpoint: Path, bodies: list[bytes]) -> None:
     global _held
+    os.nice(NICENESS)
     torch.set_num_threads(1)
     _held = load(checkpoint), bodies
     answer(bodies[0], _held[0])
@@ -127,6 +132,24 @@ def _loop(seconds: float) -> float:
     raise AssertionError
 
 
+def started(checkpoint: Path, bodies: list[bytes], stack: ExitStack) -> Iterator[ProcessPoolExecutor]:
+    """The bare processes, in the environment that a replica of the network has, as the plain server is."""
+    for number in range(SIDES):
+        side = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+        with environment():
+            side.submit(_hold, checkpoint, bodies[number:] + bodies[:number]).result()
+        yield side
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    own = {name: os.environ.get(name) for name in OWN}
+    os.environ |= OWN
+    yield
+    for name, value in own.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def bare(sides: list[ProcessPoolExecutor], seconds: float) -> float:
     """Studies a second of all sides at once."""
     return sum(turn.result() for turn in [side.submit(_loop, seconds) for side in sides])
@@ -135,9 +158,9 @@ def bare(sides: list[ProcessPoolExecutor], seconds: float) -> float:
 @contextmanager
 def plain(checkpoint: Path) -> Iterator[str]:
     port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "uvicorn", "scripts.bench.plain:api", "--port", str(port),
-                               "--workers", str(SIDES), "--no-access-log", "--log-level", "error"],
-                              env={**os.environ, "PLAIN_CHECKPOINT": str(checkpoint)})
+    uvicorn = [sys.executable, "-m", "uvicorn", "scripts.bench.plain:api", "--port", str(port), "--workers", str(SIDES)]
+    server = subprocess.Popen(["nice", f"-n{NICENESS}", *uvicorn, "--no-access-log", "--log-level", "error"],
+                              env={**os.environ, **OWN, "PLAIN_CHECKPOINT": str(checkpoint)})
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -196,9 +219,7 @@ def bench(network: str, bodies: list[bytes], args: argparse.Namespace, folder: P
     rates: dict[str, list[float]] = {"bare": [], "plain": [], "lvray": []}
     late: dict[str, Load] = {}
     with ExitStack() as stack:
-        sides = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in range(SIDES)]
-        for number, side in enumerate(sides):
-            side.submit(_hold, checkpoint, bodies[number:] + bodies[:number]).result()
+        sides = list(started(checkpoint, bodies, stack))
         urls = {"plain": stack.enter_context(plain(checkpoint)),
                 "lvray": app.start(app.Arguments(seg=str(checkpoint), open=True, settings=Serve()), port=free_port())}
         stack.callback(app.stop)

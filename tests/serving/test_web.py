@@ -61,6 +61,19 @@ def test_an_answer_is_the_json_of_predict(checkpoint: Path, regressor: Path, stu
     ask(scenario, {"seg": [checkpoint], "reg": [regressor]})
 
 
+def test_of_two_networks_one_may_refuse(checkpoint: Path, tmp_path: Path, study: Path) -> None:
+    low = make(tmp_path / "low", "reg", (5, 48, 48))
+
+    async def scenario(client: httpx.AsyncClient, desk: Desk) -> None:
+        body = study.read_bytes()
+        both = (await client.post(URL, params={"network": "both"}, content=body, headers=ZIP)).json()
+        assert (both["seg"], both["reg"]["refused"]) == (predicted(study, checkpoint), "too_many_slices")
+        documents.Both.model_validate(both)
+        check(await client.post(URL, params={"network": "reg"}, content=body, headers=ZIP), 422, "too_many_slices")
+
+    ask(scenario, {"seg": [checkpoint], "reg": [low]})
+
+
 def test_the_view_shows_every_slice_in_the_studys_own_grid(checkpoint: Path, regressor: Path, study: Path) -> None:
     async def scenario(client: httpx.AsyncClient, desk: Desk) -> None:
         async def view(network: str) -> Any:
@@ -230,7 +243,7 @@ def test_a_study_that_takes_too_long_is_refused_and_holds_up_nobody(checkpoint: 
     async def scenario(client: httpx.AsyncClient, desk: Desk) -> None:
         monkeypatch.setattr(reading, "read", lambda *_: over.wait())
         check(await client.post(URL, content=study.read_bytes(), headers=ZIP), 422, "gave_up")
-        assert desk.reader.stuck
+        assert desk.worker.stuck
         monkeypatch.setattr(reading, "read", read)
         assert (await client.post(URL, content=study.read_bytes(), headers=ZIP)).status_code == 200
         over.set()
