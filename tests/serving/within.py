@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,20 @@ from ray.exceptions import ActorDiedError
 
 from lvray.nets.predict import beside_weights, load
 from lvray.nets.trained import Trained
+from lvray.serving import documents
 from lvray.serving.desk import Desk
 from lvray.serving.keys import Keys
 from lvray.serving.meter import Meter
 from lvray.serving.network import Asked, Reply, _pass, cut_of
+from lvray.serving.problems import MEDIA_TYPE
 from lvray.serving.web import web
 from lvray.settings import Serve
 
 HOST = "http://127.0.0.1"
+URL = "/v1/estimate"
+ZIP = {"Content-Type": "application/zip"}
+EID = "1234567"
+"""An id that must not come back."""
 Scenario = Callable[[httpx.AsyncClient, Desk], Awaitable[None]]
 
 
@@ -66,3 +74,19 @@ def ask(scenario: Scenario, networks: Mapping[str, Sequence[Path | None]], keys:
             await scenario(client, desk)
 
     asyncio.run(run())
+
+
+def zipped(**members: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def check(response: httpx.Response, status: int, reason: str) -> None:
+    assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE), response.text
+    problem = documents.Problem.model_validate(response.json())
+    assert (problem.status, problem.reason) == (status, reason)
+    assert EID not in response.text
+    assert "\n" not in problem.detail
