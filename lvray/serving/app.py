@@ -12,7 +12,7 @@ Annotations are real types here: Serve looks at that of `build`.
 import logging
 import signal
 import socket
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,18 +128,19 @@ def stop() -> None:
 
 
 def run(asked: Arguments, host: str = HOST, port: int = 8000) -> None:
-    """Serve until SIGINT or SIGTERM. Raises what `start` raises."""
+    """Serve until SIGINT or SIGTERM; one more of them does not cut the end short. Raises what `start` raises."""
     url = start(asked, host, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    told: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: told.append(number))
     try:
         who = ("whoever is on this machine may ask" if asked.open else
                "asks for an API key" + ("" if host in LOOPBACK else ", without TLS: put a proxy that has it in front"))
         key = "" if asked.open else " -H 'Authorization: Bearer KEY'"
         print(f"ready, {who}: curl -H 'Content-Type: application/zip'{key} --data-binary @study.zip"
               f" {url}/v1/estimate", flush=True)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
+        while not told:
+            time.sleep(0.2)
     finally:
         stop()
 
