@@ -22,12 +22,11 @@ from ray.serve import Application
 
 from lvray.errors import EnvironmentFault, LvrayError, UseError
 from lvray.nets.step import ENVIRONMENT
-from lvray.serving.desk import Desk
 from lvray.serving.keys import LOOPBACK, Keys
 from lvray.serving.meter import Meter
 from lvray.serving.network import GPU_BATCH, Network, fetch
-from lvray.serving.web import web
-from lvray.settings import Replicas, Serve, Settings
+from lvray.serving.reader import Arguments, Reader
+from lvray.settings import Replicas, Serve
 from lvray.shards import storage
 
 NAME = "lvray"
@@ -36,33 +35,6 @@ NO_ACCESS_LOG = {"log_level": "WARNING", "enable_access_log": False}
 """A request's path is the client's text, and may hold an id."""
 MANY = 1000
 """Requests that Serve hands to a reader, which refuses by its own limits, with a problem document."""
-
-
-class Arguments(Settings):
-    """Of `build`. seg, reg: URIs of checkpoints. keys: a file on the replicas' machines, else LVRAY_API_KEYS there.
-    open: no keys, for a proxy on loopback alone."""
-
-    seg: str | None = None
-    reg: str | None = None
-    keys: str | None = None
-    open: bool = False
-    settings: Serve = Serve()
-
-
-@serve.ingress()
-class Reader:
-    def __init__(self, given: dict[str, Any], meter: Any, **networks: Any) -> None:
-        arguments = Arguments.model_validate(given)
-        keys = Keys(Path(arguments.keys) if arguments.keys else None, arguments.open)
-        self._desk = Desk(arguments.settings, keys, networks, meter)
-
-    def __serve_build_asgi_app__(self) -> Any:
-        return web(self._desk)
-
-    def check_health(self) -> None:
-        """Serve replaces a reader whose thread a study will not let go of."""
-        if self._desk.worker.stuck:
-            raise RuntimeError("a study takes too long to read")
 
 
 def build(args: Arguments) -> Application:

@@ -1,8 +1,5 @@
 """A reader's side of a network: cut the study as the network wants it, ask, and go on asking while replicas come and
-go.
-
-What crosses to the other process is pixels in the network's box: no name, no date, no id.
-"""
+go."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from lvray.errors import LvrayError, StudyRefused
 from lvray.estimate import Estimate, View, predicted
 from lvray.nets.box import put_back
 from lvray.nets.trained import Shown, Trained
-from lvray.serving.network import Asked, Reply, cut_of
+from lvray.serving.messages import Asked, Reply, cut_of
 from lvray.serving.problems import busy
 from lvray.settings import Serve
 

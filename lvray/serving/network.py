@@ -1,15 +1,11 @@
-"""A replica that holds one network: what it is shown in, its answers out, many studies a pass.
-
-Whoever asks may have seen another version than the one at hand. So an answer brings along the version that made it,
-and where that wants its studies cut otherwise, there is no answer, and the asker cuts anew.
-"""
+"""A replica that holds one network: what it is shown in, its answers out, many studies a pass."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,35 +17,13 @@ from lvray.errors import CheckpointError, internal
 from lvray.nets.predict import Predictor, beside_weights, load
 from lvray.nets.step import deterministic
 from lvray.nets.trained import Mask, Shown, Trained
+from lvray.serving.messages import Asked, Reply, cut_of
 from lvray.settings import Serve
 from lvray.shards.folders import local
 
 GPU_BATCH = 8
-Cut = tuple[tuple[int, ...], str]
-"""What decides how a study is shown: box and what it is centred on."""
 
 log = logging.getLogger("ray.serve")
-
-
-def cut_of(by: Trained) -> Cut:
-    return tuple(by.network["box"]), by.network["centre"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    shown: Shown
-    cut: Cut
-
-
-@dataclass(frozen=True)
-class Reply:
-    """answer: a mask [box], or grams; None where the study was cut for another version, or with a fault, in a line.
-    studies: how many the pass had, told with its first."""
-
-    by: Trained
-    answer: Mask | float | None = None
-    studies: int | None = None
-    fault: str | None = None
 
 
 def fetch(checkpoint: str) -> Predictor:

@@ -38,6 +38,7 @@ from lvray.jobs.cluster import cluster
 from lvray.nets.predict import Predictor, load
 from lvray.nets.step import ENVIRONMENT
 from lvray.serving import app
+from lvray.serving.reader import Arguments
 from lvray.settings import Serve
 from scripts.bench.load import Load, closed, overloaded, paced, tree_bytes
 from scripts.bench.plain_work import answer
@@ -122,7 +123,7 @@ def bench(network: str, bodies: list[bytes], args: argparse.Namespace, folder: P
     with ExitStack() as stack:
         sides = list(started(checkpoint, bodies, stack))
         urls = {"plain": stack.enter_context(plain(checkpoint)),
-                "lvray": app.start(app.Arguments(seg=str(checkpoint), open=True, settings=Serve()), port=free_port())}
+                "lvray": app.start(Arguments(seg=str(checkpoint), open=True, settings=Serve()), port=free_port())}
         stack.callback(app.stop)
         for url in urls.values():
             wait_for(url, bodies)

@@ -9,10 +9,11 @@ from ray import serve
 
 from lvray.jobs.cluster import cluster
 from lvray.serving import app
+from lvray.serving.reader import Arguments
 
 
 def main() -> None:
-    asked, port = app.Arguments.model_validate_json(sys.argv[1]), int(sys.argv[2])
+    asked, port = Arguments.model_validate_json(sys.argv[1]), int(sys.argv[2])
     out = sys.stdout  # inside, it is stderr
     with cluster():
         print(app.start(asked, port=port), file=out, flush=True)

@@ -23,8 +23,8 @@ import pytest
 
 from lvray.cmr.phantom.ukb import write_participant
 from lvray.nets.checkpoint import CHECKSUMS
-from lvray.serving import app
 from lvray.serving.problems import MEDIA_TYPE
+from lvray.serving.reader import Arguments
 from lvray.settings import Serve
 from lvray.shards import storage
 from lvray.shards.folders import publish
@@ -68,7 +68,7 @@ class Told:
 class Service:
     """In a process of its own."""
 
-    def __init__(self, asked: app.Arguments, study: Path) -> None:
+    def __init__(self, asked: Arguments, study: Path) -> None:
         self.study = study.read_bytes()
         self.expected: dict[str, dict[str, Any]] = {}
         self._path = study
@@ -160,7 +160,7 @@ def service(store: Weed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     publish(checkpoint, SEG, CHECKSUMS, "the checkpoint")
     (folder / "keys").write_text(KEY)
     settings = Serve(per_minute=10**6, uri_prefixes=("s3://lvray/studies",), upload_seconds=3, members=50_000)
-    service = Service(app.Arguments(seg=SEG, keys=str(folder / "keys"), settings=settings),
+    service = Service(Arguments(seg=SEG, keys=str(folder / "keys"), settings=settings),
                       write_participant(folder, 0, 0, SMALL))
     service.knows(checkpoint)
     yield service

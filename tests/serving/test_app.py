@@ -18,6 +18,7 @@ from lvray.cmr.phantom.ukb import write_participant
 from lvray.errors import CheckpointError, EnvironmentFault, UseError
 from lvray.serving import app
 from lvray.serving.problems import MEDIA_TYPE
+from lvray.serving.reader import Arguments
 from lvray.settings import Replicas, Serve
 from tests.serving.conftest import SMALL, predicted
 
@@ -111,7 +112,7 @@ def test_a_port_that_is_taken(service: httpx.Client, checkpoint: Path) -> None:
     port = service.base_url.port
     assert port is not None
     with pytest.raises(EnvironmentFault, match=r"port \d+ cannot be used"):
-        app.start(app.Arguments(seg=str(checkpoint)), port=port)
+        app.start(Arguments(seg=str(checkpoint)), port=port)
 
 
 def test_what_is_wrong_is_said_before_anything_starts(checkpoint: Path, tmp_path: Path,
@@ -157,4 +158,4 @@ def test_a_serve_config_builds_it(checkpoint: Path) -> None:
     assert (scaling.min_replicas, scaling.max_replicas) == (1, 4)
     assert (built["Reader"].num_replicas, (built["Reader"].ray_actor_options or {})["num_gpus"]) == (2, 0)
     with pytest.raises(UseError, match="names no checkpoint"):
-        app.build(app.Arguments())
+        app.build(Arguments())

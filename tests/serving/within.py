@@ -17,8 +17,9 @@ from lvray.nets.trained import Trained
 from lvray.serving import documents
 from lvray.serving.desk import Desk
 from lvray.serving.keys import Keys
+from lvray.serving.messages import Asked, Reply, cut_of
 from lvray.serving.meter import Meter
-from lvray.serving.network import Asked, Reply, _pass, cut_of
+from lvray.serving.network import _pass
 from lvray.serving.problems import MEDIA_TYPE
 from lvray.serving.web import web
 from lvray.settings import Serve
