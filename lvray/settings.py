@@ -202,3 +202,70 @@ class Predict(Settings):
     """Outcomes written together: so many a killed run may lose at most, beside those it was at."""
     study_seconds: Positive = 120
     """A study that takes longer to read is refused."""
+
+
+class Replicas(Settings):
+    """Processes of one kind in the service."""
+
+    replicas: Positive = 2
+    """So many always, or at least, with `most`: one may die, and nobody waits."""
+    most: Positive | None = None
+    """Ray Serve scales up to so many by the requests at hand."""
+    ongoing: Positive = 2
+    """Requests at hand of a replica that scaling aims at."""
+    cpus: Above = 0.25
+    """What the scheduler sets aside for a replica; nothing is held to it."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """Share of a GPU of a replica; 0: it computes on the CPU."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.most is not None and self.most < self.replicas:
+            raise ValueError(f"most={self.most} is fewer than replicas={self.replicas}")
+        return self
+
+
+class Serve(Settings):
+    """The service. What one request may cost is bounded by the limits here; MB are 2**20 bytes."""
+
+    readers: Replicas = Replicas()
+    """They take requests and read studies, one at a time each."""
+    networks: Replicas = Replicas()
+    """Of each network."""
+    batch: Positive | None = None
+    """Studies of a pass at most: by itself 1 on a CPU, where more gain nothing, 8 on a GPU."""
+    batch_wait_ms: Annotated[float, Field(ge=0)] = 10.0
+    """A pass that is not full waits so long for more."""
+    threads: Positive = 1
+    """CPU threads of a network's replica."""
+    body_mb: Positive = 512
+    """Of an upload, or of a study at a URI: a short axis of UK Biobank with 13 slices and 50 phases is about 100 MB."""
+    members: Positive = 20_000
+    """Files of a zip."""
+    inflated_mb: Positive = 2048
+    """Of a zip's files together."""
+    ratio: Positive = 1000
+    """Of a zip's file, inflated to packed: masks reach 800."""
+    megapixels: Positive = 256
+    """Of the short axis, all slices and phases: UK Biobank's has 35."""
+    upload_seconds: Above = 120.0
+    study_seconds: Above = 60.0
+    """A study that takes longer to read is refused."""
+    answer_seconds: Above = 120.0
+    """A network that has not answered by then is too busy."""
+    queue: Positive = 16
+    """Requests that a reader has at hand, uploads included; more are told to come back."""
+    held_mb: Positive = 1024
+    """Of uploads that a reader holds in memory."""
+    retry_seconds: Positive = 5
+    """When to come back."""
+    per_minute: Positive = 600
+    """Requests of one key that a reader takes."""
+    uri_prefixes: tuple[str, ...] = ()
+    """Where {"uri": ...} may point to: s3:// or plain paths; nowhere by itself."""
+
+    @field_validator("uri_prefixes", mode="before")
+    @classmethod
+    def _one(cls, value: object) -> object:
+        """`--set uri_prefixes=s3://bucket/ukb` comes as a text."""
+        return (value,) if isinstance(value, str) else value

@@ -52,6 +52,7 @@ def ray_cluster() -> Iterator[None]:
         env.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         env.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         env.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        env.setenv("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "lvray.serving.edge.middlewares")
         env.setenv("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 

@@ -44,7 +44,8 @@ LAYERS = {
     "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
     "jobs.tpe": Layer("optuna ray", "jobs"),
     "jobs.track": Layer("torch", f"{ALL_BELOW} jobs", late="mlflow"),
-    "serving": Layer("numpy pydicom highdicom torch ray fastapi starlette uvicorn", f"{ALL_BELOW} serving"),
+    "serving": Layer("numpy pydicom highdicom torch ray fastapi starlette python_multipart pydantic"
+                     " prometheus_client PIL skimage", f"{ALL_BELOW} serving"),
     "console": Layer("rich typer", f"{CORE} cmr shards"),
     "cli": Layer("typer rich", f"{ALL_BELOW} jobs serving console cli"),
 }
@@ -64,7 +65,8 @@ MODULES = {
                   " rows selection sheet show space state tensorize told tpe track train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
-    "lvray.serving": "app model seg sheet source sr web",
+    "lvray.serving": "app ask desk documents edge forms intake keys messages meter network picture problems reader"
+                     " reading seg sheet source sr web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
                     " patience read s3 schema seen splits standing storage stream studies writer",
 }
@@ -165,7 +167,7 @@ def test_the_readmes_file_tree_is_complete() -> None:
     ("lvray.shards.order", "pyarrow pydicom pydantic torch ray"),
     ("lvray.nets.predict lvray.nets.losses lvray.nets.augment", "pydicom pydantic pyarrow ray safetensors"),
     ("lvray.evidence.report", "torch ray pydicom"), ("lvray.estimate", "ray pyarrow"),
-    ("lvray.cli", "torch ray pydicom")])
+    ("lvray.serving.reader", "torch"), ("lvray.cli", "torch ray pydicom")])
 def test_what_an_import_brings_along(imported: str, absent: str) -> None:
     """Ray's read tasks import shards.read and convert in fresh processes: seconds and memory for each."""
     code = f"import sys, {', '.join(imported.split())}; print([m for m in {absent.split()} if m in sys.modules])"

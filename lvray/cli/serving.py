@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lvray import recipes
+from lvray.cli.options import Set
+from lvray.settings import Serve
 
-def serve(checkpoint: Annotated[str, typer.Option(help="URI of a checkpoint.")],
-          port: Annotated[int, typer.Option(help="On loopback.")] = 8000) -> None:
-    """Answer POST /v1/estimate (a zip) with what predict says; GET /healthz. Ctrl-C ends it.
 
-    Example: lvray serve --checkpoint demo-out/seg/best
+def serve(checkpoint: Annotated[list[str], typer.Option(help="URI of a checkpoint; one a network.")],
+          host: Annotated[str, typer.Option(help="Any other than loopback asks for keys.")] = "127.0.0.1",
+          port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+          keys: Annotated[Path | None, typer.Option(help="File of API keys, one a line; else LVRAY_API_KEYS.")] = None,
+          sets: Set = None) -> None:
+    """Answer POST /v1/estimate (a zip) with what predict says; GET /openapi.json says the rest. Ctrl-C ends it.
+
+    Example: lvray serve --checkpoint demo-out/seg/best --checkpoint demo-out/reg/best
     """
+    settings = recipes.override(Serve(), sets or [])
     from lvray.jobs.cluster import cluster
-    from lvray.serving.app import run
+    from lvray.serving.app import arguments, run
 
+    asked = arguments(checkpoint, keys, host, settings)
     with cluster():
-        run(checkpoint, port=port)
+        run(asked, host, port)

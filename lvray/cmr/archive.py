@@ -22,13 +22,8 @@ MAX_MEMBERS = 50_000
 """Files of a study: a UK Biobank one has 1,300, a whole examination some 10,000."""
 MAX_MEMBER_BYTES = 512 << 20
 """A file of a zip: a full Enhanced cine is about 50 MB."""
-MAX_STUDY_BYTES = 8 << 30
-"""All files of a zip together: a UK Biobank one is about 100 MB."""
-MAX_RATIO = 1000
-"""Deflate ends at 1032:1. Real MR stays under 100:1, but the mask of an organ reaches 800:1 and is no bomb: what bounds
-memory is the size of a member."""
-MAX_DIRECTORY_BYTES = 256 * MAX_MEMBERS
-"""Of a zip's directory, which zipfile reads whole."""
+DIRECTORY_ENTRY_BYTES = 256
+"""Of a zip's directory, which zipfile reads whole: so many a member at most, on average."""
 PIECE_BYTES = 4 << 20
 """Read and inflated at once."""
 SPARE_BYTES = 512
@@ -37,6 +32,20 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Signature, lengths of name and extra field."""
 DIRECTORY_BYTES = re.compile(rb"PK\x05\x06(?=.{8}(.{4}))|PK\x06\x06(?=.{36}(.{8}))", re.S)
 """The directory's size in its end records, plain and zip64."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a zip. members: files. study_bytes: of all of them together, inflated; a UK Biobank study is about 100 MB.
+    ratio: deflate ends at 1032:1; real MR stays under 100:1, but the mask of an organ reaches 800:1 and is no bomb:
+    what bounds memory is the size of a member."""
+
+    members: int = MAX_MEMBERS
+    study_bytes: int = 8 << 30
+    ratio: int = 1000
+
+
+DEFAULT = Limits()
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def folder_members(folder: Path) -> list[Member]:
     StudyRefused: more files than a study has.
     """
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    _refuse_many(paths, "folder")
+    _refuse_many(paths, "folder", MAX_MEMBERS)
 
     def opener(number: int, path: Path) -> Callable[[], BinaryIO]:
         def open_file() -> BinaryIO:
@@ -79,28 +88,28 @@ def folder_members(folder: Path) -> list[Member]:
     return [Member(n, p.stat().st_size, opener(n, p), p.suffix.lower() == ".dcm") for n, p in enumerate(paths, 1)]
 
 
-def zip_members(file: BinaryIO) -> list[Member]:
+def zip_members(file: BinaryIO, limits: Limits = DEFAULT) -> list[Member]:
     """Every file of a zip, sorted by name; opening one checks its CRC.
 
     StudyRefused: not a zip, an unsafe name, a bomb, an encrypted member, another method than deflate.
     """
-    infos = sorted(_directory(file), key=lambda i: i.filename)
-    _refuse_many(infos, "zip")
-    if sum(i.file_size for i in infos) > MAX_STUDY_BYTES:
+    infos = sorted(_directory(file, limits), key=lambda i: i.filename)
+    _refuse_many(infos, "zip", limits.members)
+    if sum(i.file_size for i in infos) > limits.study_bytes:
         raise StudyRefused(Reason.UNSAFE_ARCHIVE, "the zip inflates to an absurd size")
     for number, info in enumerate(infos, 1):
-        _refuse_unsafe(number, info)
+        _refuse_unsafe(number, info, limits.ratio)
     shown = [i for i in infos if not PurePosixPath(i.filename).name.startswith(".")]
     return [_zip_member(file, n, i) for n, i in enumerate(shown, 1)]
 
 
-def _directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
+def _directory(file: BinaryIO, limits: Limits) -> list[zipfile.ZipInfo]:
     """What a zip lists, its folders left out."""
     try:
         start = max(file.seek(0, io.SEEK_END) - (1 << 16) - 200, 0)  # a comment, and the end records
         file.seek(start)
         sizes = [int.from_bytes(plain or big, "little") for plain, big in DIRECTORY_BYTES.findall(file.read())]
-        if any(MAX_DIRECTORY_BYTES < size != 0xFFFFFFFF for size in sizes):
+        if any(DIRECTORY_ENTRY_BYTES * limits.members < size != 0xFFFFFFFF for size in sizes):
             raise StudyRefused(Reason.UNSAFE_ARCHIVE, "the zip lists an absurd number of files")
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, OverflowError, struct.error) as e:
@@ -114,16 +123,16 @@ def _directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
     return [i for i in infos if not i.filename.endswith("/")]
 
 
-def _refuse_many(files: list[Path] | list[zipfile.ZipInfo], what: str) -> None:
-    if len(files) > MAX_MEMBERS:
-        raise StudyRefused(Reason.TOO_LARGE, f"the {what} holds more than {MAX_MEMBERS} files; give one study")
+def _refuse_many(files: list[Path] | list[zipfile.ZipInfo], what: str, most: int) -> None:
+    if len(files) > most:
+        raise StudyRefused(Reason.TOO_LARGE, f"the {what} holds more than {most} files; give one study")
 
 
-def _refuse_unsafe(number: int, info: zipfile.ZipInfo) -> None:
+def _refuse_unsafe(number: int, info: zipfile.ZipInfo, ratio: int) -> None:
     name = PurePosixPath(info.filename.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or info.filename[1:2] == ":":
         raise StudyRefused(Reason.UNSAFE_ARCHIVE, f"member {number} of the zip points outside it; nothing was read")
-    if info.file_size > MAX_MEMBER_BYTES or info.file_size > MAX_RATIO * max(info.compress_size, 1024):
+    if info.file_size > MAX_MEMBER_BYTES or info.file_size > ratio * max(info.compress_size, 1024):
         raise StudyRefused(Reason.UNSAFE_ARCHIVE, f"member {number} of the zip inflates to an absurd size")
     if info.flag_bits & 1:
         raise StudyRefused(Reason.UNREADABLE_FILE, f"member {number} of the zip is encrypted; decrypt it first")

@@ -36,6 +36,8 @@ def cluster() -> Iterator[None]:
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that goes on after the end would start another Ray
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Train starts and ends by it: 2 s as it comes
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "lvray.serving.edge.middlewares",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # three are missed before a dead proxy is replaced
         "RAY_USAGE_STATS_ENABLED": "0",
     }.items():
         os.environ.setdefault(name, value)

@@ -20,8 +20,7 @@ from lvray.jobs.cluster import cluster
 from lvray.jobs.estimates import fetch
 from lvray.jobs.outcomes import MASKS, Made, Outcome
 from lvray.jobs.pipeline import Item, Plan
-from lvray.nets.predict import Predictor
-from lvray.nets.trained import Trained
+from lvray.nets.predict import Predictor, beside_weights
 from lvray.settings import Predict
 from lvray.shards import manifest, seen, storage
 from lvray.shards.dataset import Dataset, open_dataset
@@ -105,11 +104,6 @@ def _made(predictor: Predictor, settings: Predict, key: str) -> Made:
     intervals = hashlib.sha256(json.dumps(predictor.intervals, sort_keys=True).encode()).hexdigest()
     return {**how, "weights": predictor.weights_sha256, "intervals": intervals, "lvray": lvray.__version__,
             "torch": torch.__version__, "key": key}
-
-
-def beside_weights(predictor: Predictor) -> Trained:
-    slim = replace(predictor.checkpoint, weights={}, optimiser={})
-    return Trained(checkpoint=slim, weights_sha256=predictor.weights_sha256, intervals=predictor.intervals)
 
 
 def _known(out: str, work: str, made: Made, items: Sequence[Item], masks: bool) -> dict[str, Outcome]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lvray.evidence.overlap import Overlap
 from lvray.jobs import pipeline, predict
 from lvray.jobs.estimates import name_of
-from lvray.nets.predict import Predictor
+from lvray.nets.predict import Predictor, beside_weights
 from lvray.shards.dataset import Dataset
 from lvray.shards.schema import Reject, Row
 from lvray.shards.stream import scan
@@ -41,7 +41,7 @@ def by_predictors(dataset: Dataset, rows: Sequence[int], predictors: Sequence[Pr
     done, of = 0, len(rows) * len(predictors)
     progress(done, of)
     for predictor in predictors:
-        plan = pipeline.Plan(predict.beside_weights(predictor), predict.decided(predict.DEFAULT), dataset, b"",
+        plan = pipeline.Plan(beside_weights(predictor), predict.decided(predict.DEFAULT), dataset, b"",
                              compare=True)
         for one in pipeline.outcomes(items, plan, predictor):
             what = one.found.reason if isinstance(one.found, Reject) else _estimated(one.found)

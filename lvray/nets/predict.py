@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +71,12 @@ class Predictor(Trained):
                 spacing = torch.tensor([study.spacing for study in filled], dtype=torch.float32)
                 out: Tensor = self.model(x.to(device, PRECISIONS[self.precision]), spacing.to(device))
                 yield from out[:len(part)]
+
+
+def beside_weights(predictor: Predictor) -> Trained:
+    """What others than the network's own process need to know of it: small."""
+    slim = replace(predictor.checkpoint, weights={}, optimiser={})
+    return Trained(checkpoint=slim, weights_sha256=predictor.weights_sha256, intervals=predictor.intervals)
 
 
 def load(folder: Path) -> Predictor:

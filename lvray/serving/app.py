@@ -1,52 +1,97 @@
-"""The service on Ray Serve, on loopback, with one replica."""
+"""The service on Ray Serve.
 
-from __future__ import annotations
+    HTTP proxy --> Reader: takes, reads, cuts --> seg, reg: networks --> Reader: measures, answers
+                                       Meter: adds up what readers count
+
+A study, with whose it is, stays in the reader that took it. Ray's object store, which carries arguments to other
+processes, spills them to disk when it fills; what goes there is pixels in the network's box.
+
+Annotations are real types here: Serve looks at that of `build`.
+"""
 
 import logging
 import signal
 import socket
-import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from ray import serve
 from ray.serve import Application
 
-from lvray.errors import EnvironmentFault, LvrayError
-from lvray.serving.model import Model
-from lvray.serving.web import Web
+from lvray.errors import EnvironmentFault, LvrayError, UseError
+from lvray.nets.step import ENVIRONMENT
+from lvray.serving.keys import LOOPBACK, Keys
+from lvray.serving.meter import Meter
+from lvray.serving.network import GPU_BATCH, Network, fetch
+from lvray.serving.reader import Arguments, Reader
+from lvray.settings import Replicas, Serve
 from lvray.shards import storage
 
 NAME = "lvray"
 HOST = "127.0.0.1"
-"""Whoever reaches the port may use it: loopback alone, until there are keys."""
 NO_ACCESS_LOG = {"log_level": "WARNING", "enable_access_log": False}
 """A request's path is the client's text, and may hold an id."""
-UPLOADS = 8
-"""Held in memory by a replica at a time; more wait outside."""
+MANY = 1000
+"""Requests that Serve hands to a reader, which refuses by its own limits, with a problem document."""
 
 
-def application(checkpoint: str) -> Application:
-    """The Serve application that answers with the checkpoint at a URI. A new user_config rolls another one in."""
-    deployment = serve.deployment(user_config={"checkpoint": checkpoint}, max_ongoing_requests=UPLOADS,
-                                  ray_actor_options={"num_cpus": 0.5}, graceful_shutdown_wait_loop_s=0.2)
-    return deployment(Web).bind()
+def build(args: Arguments) -> Application:
+    """For serveConfigV2: import_path lvray.serving.app:build. UseError: no checkpoint at all."""
+    settings = args.settings
+    uris = {kind: uri for kind, uri in (("seg", args.seg), ("reg", args.reg)) if uri}
+    if not uris:
+        raise UseError("args names no checkpoint: give seg, reg or both")
+    networks = {}
+    for kind, uri in uris.items():
+        options = _options(settings.networks)
+        if not settings.networks.gpus:
+            options["ray_actor_options"]["runtime_env"] = {"env_vars": ENVIRONMENT}
+        networks[kind] = serve.deployment(
+            name=kind, user_config={"checkpoint": storage.absolute(uri)},
+            max_ongoing_requests=2 * (settings.batch or GPU_BATCH), **options)(Network).bind(kind, settings)
+    meter = serve.deployment(max_ongoing_requests=MANY, ray_actor_options={"num_cpus": 0})(Meter).bind()
+    reader = serve.deployment(max_ongoing_requests=MANY, **_options(settings.readers))(Reader)
+    made: Application = reader.bind(args.model_dump(mode="json"), meter, **networks)
+    return made
 
 
-def start(checkpoint: str, port: int = 8000) -> str:
-    """Start the service on a running Ray; its URL, once it answers.
+def _options(asked: Replicas) -> dict[str, Any]:
+    scale: dict[str, Any] = {"num_replicas": asked.replicas} if asked.most is None else {"autoscaling_config": {
+        "min_replicas": asked.replicas, "max_replicas": asked.most, "target_ongoing_requests": asked.ongoing}}
+    return {**scale, "ray_actor_options": {"num_cpus": asked.cpus, "num_gpus": asked.gpus},
+            "graceful_shutdown_wait_loop_s": 0.2, "health_check_period_s": 5}
 
-    Before anything starts, CheckpointError: the checkpoint is none; EnvironmentFault: it cannot be reached, or the port
-    is taken.
-    """
-    uri = storage.absolute(checkpoint)  # replicas may run in another folder
-    Model(uri)
-    _check_port(port)
+
+def arguments(checkpoints: Sequence[str], keys: Path | None, host: str, settings: Serve) -> Arguments:
+    """Looks at everything before anything starts. UseError, CheckpointError, EnvironmentFault."""
+    uris: dict[str, str] = {}
+    for uri in map(storage.absolute, checkpoints):  # replicas may run in another folder
+        kind = fetch(uri).network["kind"]
+        if kind in uris:
+            raise UseError(f"two checkpoints of kind {kind}: one of each is served")
+        uris[kind] = uri
+    found = Keys(keys)
+    if keys is not None or found.digests():
+        found.check()
+        return Arguments(seg=uris.get("seg"), reg=uris.get("reg"), keys=str(keys.resolve()) if keys else None,
+                         settings=settings)
+    if host not in LOOPBACK:
+        raise UseError(f"--host {host} lets others in: give --keys FILE, or set LVRAY_API_KEYS")
+    return Arguments(seg=uris.get("seg"), reg=uris.get("reg"), open=True, settings=settings)
+
+
+def start(asked: Arguments, host: str = HOST, port: int = 8000) -> str:
+    """Start the service on a running Ray; its URL, once it answers. EnvironmentFault: the port is taken."""
+    _check_port(host, port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"host": HOST, "port": port}, logging_config=NO_ACCESS_LOG)
+    serve.start(http_options={"host": host, "port": port}, logging_config=NO_ACCESS_LOG)
     try:
-        serve.run(application(uri), name=NAME, logging_config=NO_ACCESS_LOG)
+        serve.run(build(asked), name=NAME, logging_config=NO_ACCESS_LOG)
     except RuntimeError as error:
         raise LvrayError("the service did not start; Ray's log of the Serve replicas says why") from error
-    return f"http://{HOST}:{port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def stop() -> None:
@@ -54,23 +99,28 @@ def stop() -> None:
     serve.delete(NAME)
 
 
-def run(checkpoint: str, port: int = 8000) -> None:
-    """Serve until SIGINT or SIGTERM. Raises what `start` raises."""
-    url = start(checkpoint, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def run(asked: Arguments, host: str = HOST, port: int = 8000) -> None:
+    """Serve until SIGINT or SIGTERM; one more of them does not cut the end short. Raises what `start` raises."""
+    url = start(asked, host, port)
+    told: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: told.append(number))
     try:
-        print(f"ready: curl -H 'Content-Type: application/zip' --data-binary @study.zip {url}/v1/estimate", flush=True)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
+        who = ("whoever is on this machine may ask" if asked.open else
+               "asks for an API key" + ("" if host in LOOPBACK else ", without TLS: put a proxy that has it in front"))
+        key = "" if asked.open else " -H 'Authorization: Bearer KEY'"
+        print(f"ready, {who}: curl -H 'Content-Type: application/zip'{key} --data-binary @study.zip"
+              f" {url}/v1/estimate", flush=True)
+        while not told:
+            time.sleep(0.2)
     finally:
         stop()
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise EnvironmentFault(f"port {port} cannot be used ({error.strerror}): choose another") from error

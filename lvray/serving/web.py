@@ -1,70 +1,118 @@
-"""The HTTP interface: what is asked, how much is taken, which status answers. Errors are JSON, {"detail": one line}.
+"""The HTTP interface: what is asked, who may ask, what it is answered with. Errors are problem documents (RFC 9457)."""
 
-Serve copies the routes into its replicas as `ingress` meets them: so `_zip` stands above, and annotations are real
-types, not strings that would have no names to look up there.
-"""
+from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
 
-import torch
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse
-from ray import serve
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
 import lvray
-from lvray.serving.model import Model
+from lvray.nets.trained import Trained
+from lvray.serving import problems
+from lvray.serving.desk import Desk, Wish
+from lvray.serving.documents import BODY, Both, Estimate, Models
+from lvray.serving.documents import problems as described
+from lvray.serving.problems import MEDIA_TYPE, Problem
 
-MAX_BYTES = 512 << 20
-"""Of an upload. A short axis of UK Biobank with 13 slices and 50 phases is about 100 MB."""
-ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
-ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
-HOW = "send the zip itself as the body: curl -H 'Content-Type: application/zip' --data-binary @study.zip URL"
-
-# No /docs: FastAPI's page loads its scripts from elsewhere.
-api = FastAPI(title="lvray", version=lvray.__version__, docs_url=None, redoc_url=None)
-
-
-async def _zip(request: Request) -> bytes:
-    """The body, once it is known to be a zip of at most MAX_BYTES."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ZIP_TYPES:
-        raise HTTPException(415, f"not application/zip; {HOW}")
-    declared = int(request.headers.get("content-length", 0))
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if max(declared, len(body)) > MAX_BYTES:
-            raise HTTPException(413, f"more than {MAX_BYTES >> 20} MiB; send the short axis alone")
-    if not body.startswith(ZIP_STARTS):
-        raise HTTPException(400, f"the body is not a zip; {HOW}")
-    return bytes(body)
+Handler = Callable[[Request], Awaitable[Response]]
+BEARER = HTTPBearer(auto_error=False, description="A key; none on loopback.")
+log = logging.getLogger("ray.serve")
 
 
-@serve.ingress(api)
-class Web:
-    """A replica: it reads one study after the other, in memory, while it goes on answering.
+def web(desk: Desk) -> FastAPI:
+    """The application of one reader. No /docs: FastAPI's page loads its scripts from elsewhere."""
 
-    A study is the raw body, not a multipart form: a form brings a file name, which may hold the participant's id, and
-    FastAPI keeps its files on disk. Nor does a study go to another process whole: Ray's object store, which carries
-    arguments, spills them to disk when it fills.
-    """
+    def refusal(error: Exception) -> Response:
+        """Never a traceback: Serve would log it, and messages of others' libraries hold file names and ids."""
+        if isinstance(error, RequestValidationError):
+            error = Problem(400, f"wrong: {', '.join(sorted({str(e['loc'][-1]) for e in error.errors()}))}")
+        problem = problems.of(error, desk.limits.retry_seconds)
+        if problem.status == 500:
+            log.error(problem.detail)
+        desk.tally.note("refusal", problem.reason)
+        return Response(problem.body(), problem.status, problem.headers, MEDIA_TYPE)
 
-    def __init__(self) -> None:
-        torch.set_num_threads(1)
-        self._worker = ThreadPoolExecutor(1)
+    class Told(APIRoute):
+        """A route whose every error is answered and counted here."""
 
-    def reconfigure(self, config: dict[str, str]) -> None:
-        """Serve calls it at the start and whenever user_config changes: {"checkpoint": URI}."""
-        self._model = Model(config["checkpoint"])
+        def get_route_handler(self) -> Any:
+            handler: Handler = super().get_route_handler()
 
-    @api.get("/healthz")
-    async def healthz(self) -> dict[str, str]:
+            async def told(request: Request) -> Response:
+                began = time.monotonic()
+                try:
+                    response = await handler(request)
+                except Exception as error:
+                    response = refusal(error)
+                if self.path == "/v1/estimate":
+                    desk.tally.note("stage", "all", time.monotonic() - began)
+                    desk.tally.note("request", str(response.status_code))
+                return response
+
+            return told
+
+    def admit(request: Request,
+              _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)] = None) -> None:
+        who = desk.keys.admit(request.headers.get("authorization"), request.headers.get("host"))
+        if who is not None:
+            desk.rate.take(who)
+
+    api = FastAPI(title="lvray", version=lvray.__version__, docs_url=None, redoc_url=None,
+                  description="LV mass in grams from short-axis cine cardiac MR. Research use only.")
+    api.router.route_class = Told
+    keyed: dict[str, Any] = {"dependencies": [Depends(admit)]}
+
+    @api.get("/healthz", summary="This process lives.")
+    async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.post("/v1/estimate")
-    async def estimate(self, request: Request) -> JSONResponse:
-        """LV mass of the study in a zip: the JSON of `lvray predict`."""
-        study = await _zip(request)
-        status, answer = await asyncio.get_running_loop().run_in_executor(self._worker, self._model.estimate, study)
-        return JSONResponse(answer, status)
+    @api.get("/readyz", summary="Every network answers.", responses=described(503))
+    async def readyz() -> dict[str, str]:
+        if not desk.keys.open and not desk.keys.digests():
+            raise problems.busy("no API key is set up: nobody can get in", desk.limits.retry_seconds)
+        for asker in desk.askers.values():
+            await asker.trained()
+        return {"status": "ready"}
+
+    @api.get("/v1/models", summary="The networks and their versions.", responses=described(401, 429, 503), **keyed,
+             response_model=Models)
+    async def models() -> JSONResponse:
+        return JSONResponse({"models": [_card(await asker.trained()) for asker in desk.askers.values()]})
+
+    @api.post("/v1/estimate", summary="LV mass of a study.", openapi_extra=BODY, response_model=Estimate | Both,
+              responses=described(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503), **keyed)
+    async def estimate(
+            request: Request,
+            network: Annotated[Literal["seg", "reg", "both"] | None,
+                               Query(description="By itself the segmenter, where there is one.")] = None,
+            view: Annotated[bool, Query(description="Pictures and outlines of every slice too.")] = False) -> Response:
+        kind, body = await desk.estimate(request, Wish(network, view))
+        return Response(body, media_type=kind)
+
+    @api.get("/metrics", summary="Prometheus metrics of all replicas.", **keyed, responses=described(401, 429, 503))
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(await desk.tally.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def missing(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        allow = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+        return refusal(Problem(error.status_code, str(error.detail), **allow))
+
+    api.add_exception_handler(HTTPException, missing)
+    return api
+
+
+def _card(by: Trained) -> dict[str, Any]:
+    state, network = by.checkpoint, by.network
+    return {"kind": network["kind"], "recipe": state.settings["name"], "weights": by.weights_sha256[:16],
+            "lvray": state.version, "for_show": state.settings["for_show"], "box": network["box"],
+            "trained_on": state.trained_on, "interval_level": by.intervals["level"] if by.intervals else None}

@@ -38,7 +38,7 @@ from lvray.jobs.cluster import cluster
 from lvray.jobs.pipeline import Plan, Seen
 from lvray.nets.build import build
 from lvray.nets.checkpoint import Checkpoint, write
-from lvray.nets.predict import Predictor, load
+from lvray.nets.predict import Predictor, beside_weights, load
 from lvray.nets.step import ENVIRONMENT
 from lvray.nets.trained import Shown
 from lvray.settings import Predict
@@ -148,7 +148,7 @@ def parts(src: str, checkpoint: Path, settings: Predict) -> tuple[dict[str, floa
     items, dataset = predict.items_of(src, KEY)
     predictor = load(checkpoint)
     with tempfile.TemporaryDirectory() as out:
-        plan = Plan(predict.beside_weights(predictor), settings, dataset, KEY, out)
+        plan = Plan(beside_weights(predictor), settings, dataset, KEY, out)
         marks = [time.process_time()]
         seen = [one for block in pipeline.together(items, dataset) for one in pipeline.read(block, plan)]
         marks.append(time.process_time())

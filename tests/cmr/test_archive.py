@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lvray.cmr import archive
-from lvray.cmr.archive import Member, folder_members, zip_members
+from lvray.cmr.archive import Limits, Member, folder_members, zip_members
 from lvray.errors import EnvironmentFault, Reason, StudyRefused
 
 
@@ -26,9 +26,9 @@ def content(m: Member) -> bytes:
         return file.read()
 
 
-def refusal(data: bytes) -> Reason:
+def refusal(data: bytes, limits: Limits = archive.DEFAULT) -> Reason:
     with pytest.raises(StudyRefused) as refused:
-        list(map(content, zip_members(io.BytesIO(data))))
+        list(map(content, zip_members(io.BytesIO(data), limits)))
     assert "secret" not in str(refused.value)
     return refused.value.reason
 
@@ -48,12 +48,15 @@ def test_a_name_that_points_outside_is_unsafe(name: str) -> None:
     assert refusal(zipped({"1.dcm": b"1", name: b"2"})) == Reason.UNSAFE_ARCHIVE
 
 
-def test_a_bomb_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_unsafe() -> None:
     assert refusal(zipped({"1.dcm": bytes(4 << 20)})) == Reason.UNSAFE_ARCHIVE
     assert zip_members(io.BytesIO(zipped({"blank.dcm": bytes(1 << 19)})))  # an empty image is no bomb
-    monkeypatch.setattr(archive, "MAX_STUDY_BYTES", 2500)
-    assert zip_members(io.BytesIO(zipped({"1": bytes(1000), "2": bytes(1000)})))
-    assert refusal(zipped({str(i): bytes(1000) for i in range(3)})) == Reason.UNSAFE_ARCHIVE
+    small = Limits(study_bytes=2500)
+    assert zip_members(io.BytesIO(zipped({"1": bytes(1000), "2": bytes(1000)})), small)
+    assert refusal(zipped({str(i): bytes(1000) for i in range(3)}), small) == Reason.UNSAFE_ARCHIVE
+    tight = Limits(ratio=100)
+    assert zip_members(io.BytesIO(zipped({"1": bytes(90 << 10)})), tight)
+    assert refusal(zipped({"1": bytes(200 << 10)}), tight) == Reason.UNSAFE_ARCHIVE
 
 
 def relabelled(data: bytes, place: int, value: int) -> bytes:
@@ -88,10 +91,9 @@ def test_more_files_than_a_study_has(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for n in range(3):
         (tmp_path / str(n)).write_bytes(b"1")
     data = zipped({str(n): b"1" for n in range(3)})
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
     assert len(folder_members(tmp_path)) == len(zip_members(io.BytesIO(data))) == 3
     monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
-    assert refusal(data) == Reason.TOO_LARGE
+    assert refusal(data, Limits(members=2)) == Reason.TOO_LARGE
     with pytest.raises(StudyRefused, match="the folder holds more than 2 files"):
         folder_members(tmp_path)
 
@@ -99,7 +101,7 @@ def test_more_files_than_a_study_has(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_directory_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     data = zipped({str(n): b"1" for n in range(100)})
     assert len(zip_members(io.BytesIO(data))) == 100
-    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 4000)
+    monkeypatch.setattr(archive, "DIRECTORY_ENTRY_BYTES", 0.05)
     monkeypatch.setattr(zipfile, "ZipFile", None)
     assert refusal(data) == Reason.UNSAFE_ARCHIVE
 
@@ -204,10 +206,10 @@ def test_members_that_share_bytes_are_a_bomb() -> None:
 
 
 def test_a_zip_of_too_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
-    assert zip_members(io.BytesIO(zipped(dict.fromkeys("abc", b""))))
-    assert refusal(zipped(dict.fromkeys("abcd", b""))) == Reason.TOO_LARGE
-    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 100)
+    three = Limits(members=3)
+    assert zip_members(io.BytesIO(zipped(dict.fromkeys("abc", b""))), three)
+    assert refusal(zipped(dict.fromkeys("abcd", b"")), three) == Reason.TOO_LARGE
+    monkeypatch.setattr(archive, "DIRECTORY_ENTRY_BYTES", 0.001)
     assert refusal(zipped(dict.fromkeys("abc", b""))) == Reason.UNSAFE_ARCHIVE
 
 

@@ -1,0 +1,98 @@
+"""Who may ask, and how often."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lvray.errors import UseError
+from lvray.serving.problems import Problem
+from lvray.shards.identity import MIN_BYTES
+
+VARIABLE = "LVRAY_API_KEYS"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HOW = "send Authorization: Bearer KEY"
+
+
+@dataclass
+class Keys:
+    """The keys of a file, one a line (# begins a comment), or of LVRAY_API_KEYS, between spaces or commas.
+
+    The file is read again when it changes, so keys come and go without a restart; while it cannot be read, nobody gets
+    in. open: no keys at all; whoever asks for a host on loopback gets in.
+    """
+
+    file: Path | None = None
+    open: bool = False
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _read_at: object = None
+    _digests: tuple[bytes, ...] = ()
+
+    def admit(self, authorization: str | None, host: str | None) -> str | None:
+        """Whose request it is: some digits of the key's digest, None where there are no keys. Problem: 401, 403."""
+        if self.open:
+            self._check_host(host)
+            return None
+        scheme, _, given = (authorization or "").partition(" ")
+        digest = hashlib.sha256(given.strip().encode()).digest()
+        alike = [hmac.compare_digest(digest, one) for one in self.digests()]
+        if scheme.lower() != "bearer" or not any(alike):
+            raise Problem(401, f"an API key is wanted, and {'this is none' if authorization else 'none came'}: {HOW}",
+                          **{"WWW-Authenticate": "Bearer"})
+        return digest.hex()[:16]
+
+    def digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each key. Keys that are too short to be safe are none."""
+        if self.file is None:
+            return _digests(self.env.get(VARIABLE, "").replace(",", " ").split())
+        try:
+            stat = self.file.stat()
+            now = stat.st_mtime_ns, stat.st_ino, stat.st_size
+            if now != self._read_at:
+                lines = self.file.read_text().splitlines()
+                self._digests, self._read_at = _digests([line.partition("#")[0].strip() for line in lines]), now
+        except (OSError, ValueError):
+            self._digests, self._read_at = (), None
+        return self._digests
+
+    def check(self) -> None:
+        """UseError: there is not a single key."""
+        if not self.digests():
+            where = VARIABLE if self.file is None else "the file of --keys"
+            raise UseError(f"{where} holds no key: one of at least {MIN_BYTES} characters is wanted"
+                           " (python -c 'import secrets; print(secrets.token_urlsafe(32))')")
+
+    @staticmethod
+    def _check_host(host: str | None) -> None:
+        """A page of somebody else's name that leads here (DNS rebinding) is not asked from this machine."""
+        name = (host or "").rpartition(":")[0] if not (host or "").endswith("]") and ":" in (host or "") else host or ""
+        if name.strip("[]").lower() not in LOOPBACK:
+            raise Problem(403, "without keys the service answers on loopback alone")
+
+
+def _digests(keys: list[str]) -> tuple[bytes, ...]:
+    return tuple(hashlib.sha256(key.encode()).digest() for key in keys if len(key) >= MIN_BYTES)
+
+
+class Rate:
+    """A bucket of `per_minute` tokens for each key, which fills up evenly."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = per_minute, clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, who: str) -> None:
+        """Problem: 429, with when to come back."""
+        now = self._clock()
+        left, at = self._buckets.get(who, (float(self._most), now))
+        left = min(self._most, left + (now - at) * self._most / 60)
+        if left < 1:
+            wait = (1 - left) * 60 / self._most
+            raise Problem(429, f"more than {self._most} requests a minute with this key",
+                          **{"Retry-After": str(int(wait) + 1)})
+        self._buckets[who] = left - 1, now

@@ -1,0 +1,92 @@
+"""What stands around every answer at Ray's proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lvray.serving.edge import Edge
+from lvray.serving.problems import MEDIA_TYPE
+
+
+def asked(app: ASGIApp, body: Sequence[bytes] = (b"",)) -> tuple[list[Message], list[bytes]]:
+    """What was sent for a request of these pieces, and the pieces that nobody has taken."""
+    left = list(body)
+
+    async def receive() -> Message:
+        if not left:
+            await asyncio.Event().wait()
+        piece = left.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(left)}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            sent.append({**message, "left": len(left)})
+        else:
+            sent.append(message)
+
+    asyncio.run(asyncio.wait_for(Edge(app)({"type": "http"}, receive, send), 20))
+    return sent, left
+
+
+def answering(status: int, kind: bytes, body: bytes) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": status, "headers": [(b"Content-Type", kind)]})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    pass
+
+
+def test_whose_replica_died_is_told_to_come_back() -> None:
+    sent, _ = asked(silent)
+    assert sent[0]["status"] == 503
+    assert (b"retry-after", b"1") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["reason"] == "unavailable"
+
+
+@pytest.mark.parametrize(("status", "becomes"), [(500, 503), (503, 503), (404, 404), (408, 408)])
+def test_rays_own_errors_become_problems_and_repeat_no_path(status: int, becomes: int) -> None:
+    sent, _ = asked(answering(status, b"text/plain", b"Path /1234567 not found"))
+    assert sent[0]["status"] == becomes
+    assert dict(sent[0]["headers"])[b"content-type"] == MEDIA_TYPE.encode()
+    body: Any = b"".join(m.get("body", b"") for m in sent)
+    assert json.loads(body)["status"] == becomes
+    assert b"1234567" not in body
+
+
+def test_a_refused_body_is_read_to_its_end_before_the_answer_ends() -> None:
+    """Both by whoever takes in what comes, as Ray's proxy does beside the answer, and with nobody to do so."""
+    alone = answering(413, MEDIA_TYPE.encode(), b"{}")
+
+    async def beside(scope: Scope, receive: Receive, send: Send) -> None:
+        taking = asyncio.ensure_future(take(receive))
+        await alone(scope, receive, send)
+        taking.cancel()
+
+    async def take(receive: Receive) -> None:
+        while True:
+            await receive()
+
+    for app in (alone, beside):
+        sent, left = asked(app, [b"x"] * 50)
+        assert left == []
+        assert [m["type"] for m in sent] == ["http.response.start", *["http.response.body"] * 2]
+        assert (sent[1]["body"], sent[2]["left"]) == (b"{}", 0)
+
+
+def test_an_answer_passes_as_it_is() -> None:
+    sent, left = asked(answering(200, b"application/json", b"{}"), [b"x", b"y"])
+    assert [m.get("body") for m in sent] == [None, b"{}"]
+    assert len(left) == 1
