@@ -37,6 +37,7 @@ class Estimate(Document):
 
     method: str = Field(examples=["ML4Hseg"])
     mass_g: float = Field(examples=[95.6])
+    centred_g: float | None = Field(description="Less the network's bias; of a calibrated one.")
     interval_g: tuple[float, float] | None = Field(examples=[[80.1, 112.4]])
     interval_level: float | None = Field(examples=[0.9])
     lvmi_g_m2: float | None = Field(examples=[50.2])
