@@ -14,26 +14,32 @@ RUN apt-get update \
  && python3 -m venv /opt/lvray
 ENV PATH=/opt/lvray/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-FROM system AS wheel
-ARG PIP_NO_INDEX PIP_FIND_LINKS
+FROM system AS lock
 WORKDIR /src
-COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY requirements.lock ./
 COPY scripts/runtime scripts/
 RUN python scripts/runtime >runtime.lock
-COPY lvray lvray
-RUN pip wheel --no-deps --wheel-dir . .
 
 FROM system AS torch
 ARG TORCH_INDEX PIP_NO_INDEX PIP_FIND_LINKS
 # The version is pyproject.toml's, and tests/k8s/test_image.py holds the two to each other.
 RUN PIP_INDEX_URL=$TORCH_INDEX pip install torch==2.13.0
 
-FROM torch AS whole
+FROM torch AS needs
 ARG PIP_NO_INDEX PIP_FIND_LINKS
-COPY --from=wheel /src/runtime.lock /opt/lvray/
+COPY --from=lock /src/runtime.lock /opt/lvray/
 RUN pip install --no-deps --require-hashes -r /opt/lvray/runtime.lock
+
+# Built by the setuptools of the lock.
+FROM needs AS wheel
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY lvray lvray
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir . .
+
+FROM needs AS whole
 COPY --from=wheel /src/lvray-*.whl /tmp/
-RUN pip install --no-deps /tmp/lvray-*.whl && rm /tmp/lvray-*.whl && pip check
+RUN pip install --no-index --no-deps /tmp/lvray-*.whl && rm /tmp/lvray-*.whl && pip check
 ENV HOME=/tmp PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /tmp

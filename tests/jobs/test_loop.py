@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,3 +200,16 @@ def test_only_the_latest_and_the_best_checkpoints_are_kept(tiny: Dataset, tmp_pa
     trained(tiny, tmp_path, small("seg", "saving.keep=1", "optimiser.lr=0.3"))
     best = checkpoints.read(checkpoints.where(str(tmp_path), checkpoints.names(str(tmp_path))[-1])).scheduler["best_at"]
     assert checkpoints.names(str(tmp_path)) == sorted({best, checkpoints.name(3, 0)})
+
+
+def test_a_saver_tells_once_that_a_checkpoint_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr(checkpoints.Saver, "_save", lambda *_: may_end.wait())
+    saver = checkpoints.Saver("run", 2)
+    made: Any = None
+    assert not saver.committed()
+    saver.start("00000-000001", made, None)
+    assert not saver.committed()
+    may_end.set()
+    saver._pool.shutdown()
+    assert [saver.committed(), saver.committed()] == [True, False]

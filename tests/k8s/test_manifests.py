@@ -116,6 +116,30 @@ def test_serve_imports_what_lvray_has(overlay: str, overlays: dict[str, list[Obj
         assert callable(getattr(importlib.import_module(module), attribute))
 
 
+def test_pools_are_what_their_pods_want(overlays: dict[str, list[Object]]) -> None:
+    """Heads and the service on nodes that nobody takes back; what goes on from a checkpoint on Spot, of many kinds."""
+    for pool in of_kind(overlays["eks"], "NodePool"):
+        asked = {a["key"].partition("/")[2]: a["values"] for a in pool["spec"]["template"]["spec"]["requirements"]}
+        spot = pool["metadata"]["name"] in ("lvray-cpu", "lvray-gpu-train")
+        assert asked["capacity-type"] == (["spot"] if spot else ["on-demand"])
+        assert len(asked["instance-family"]) > 1
+        assert pool["spec"]["limits"]
+        assert pool["spec"]["disruption"]["consolidationPolicy"] == "WhenEmpty"
+    for kind in of_kind(overlays["gke"], "ComputeClass"):
+        spot = kind["metadata"]["name"] in ("lvray-cpu", "lvray-gpu-train")
+        assert {priority.get("spot", False) for priority in kind["spec"]["priorities"]} == {spot}
+        assert len(kind["spec"]["priorities"]) > 1
+
+
+def test_the_service_comes_before_training(overlays: dict[str, list[Object]]) -> None:
+    for overlay in ("eks", "gke"):
+        values = {p["metadata"]["name"]: p["value"] for p in of_kind(overlays[overlay], "PriorityClass")}
+        for pod in pods(overlays[overlay]):
+            serving = pod.owner["kind"] == "RayService"
+            assert pod.spec["priorityClassName"] == ("lvray-serve" if serving else "lvray-train")
+        assert values["lvray-serve"] > values["lvray-train"]
+
+
 def serve_config(service: Object) -> Any:
     from ray.serve.schema import ServeDeploySchema
 
