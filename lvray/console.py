@@ -225,9 +225,10 @@ def estimate_text(value: dict[str, Any]) -> str:
     """An estimate for people: grams first, then what they rest on, then what is doubtful, in words."""
     dz, dy, dx = value["spacing_mm"]
     mass = "no LV mass" if value["mass_g"] is None else f"LV mass {value['mass_g']:.1f} g"
-    if value["interval_g"] is not None:
+    if value.get("interval_g") is not None:
         low, high = value["interval_g"]
-        mass += f", {100 * value['interval_level']:.0f} % interval {low:.0f} to {high:.0f} g"
+        mass += (f", centred {value['centred_g']:.1f} g ({100 * value['interval_level']:.0f} % interval {low:.0f} to"
+                 f" {high:.0f} g)")
     lines = [f"{value['name']}: {mass} ({value['method']}; ED is phase {value['ed_phase']};"
              f" {value['slices']} slices; {dz:.2f} x {dy:.3f} x {dx:.3f} mm)"]
     volumes = [f"{label} {value[key]:.1f} {unit}" for key, label, unit in

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     OUTLINES_DISAGREE = "outlines_disagree"
     MASK_MISMATCH = "mask_mismatch"
     NO_HEART = "no_heart"
+    NO_MASK = "no_mask"
     TOO_LARGE = "too_large"
     GAVE_UP = "gave_up"
     INTERNAL = "internal"

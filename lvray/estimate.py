@@ -38,14 +38,16 @@ Method = Literal["overlay", "contours", "mask", "ML4Hseg", "ML4Hreg"]
 class Estimate:
     """LV mass of one study and what it rests on. None: not known.
 
-    interval_g: (low, high), in which the manual mass lies with the probability interval_level; not centred on mass_g,
-    since a network's bias is taken away first. ed_phase counts from 1 among the phases present; ed_instances are the
-    InstanceNumbers of the images that the mass comes from, base to apex. cavity_mm2, myocardium_mm2: areas in the mask,
-    by slice, base to apex. mask: uint8 [Z, Y, X] at ED in the study's own grid (`affine`), where there is one.
+    centred_g: mass_g less the network's bias, where the checkpoint was calibrated; interval_g: (low, high) around it,
+    in which the manual mass lies with the probability interval_level. lvmi_g_m2 is of mass_g. ed_phase counts from 1
+    among the phases present; ed_instances are the InstanceNumbers of the images that the mass comes from, base to apex.
+    cavity_mm2, myocardium_mm2: areas in the mask, by slice, base to apex. mask: uint8 [Z, Y, X] at ED in the study's
+    own grid (`affine`), where there is one.
     """
 
     method: Method
     mass_g: float | None
+    centred_g: float | None = None
     interval_g: tuple[float, float] | None = None
     interval_level: float | None = None
     lvmi_g_m2: float | None
@@ -148,18 +150,18 @@ def predicted(seen: View, answer: NDArray[np.uint8] | float, by: Trained) -> Est
 def _predicted(seen: View, method: Method, mass: float, slices: Collection[int], flags: Collection[str], by: Trained,
                **of_mask: Any) -> Estimate:
     flags = {*flags, *_outside(by, Flag.MASS_OUTSIDE_TRAINING, mass_g=mass)}
-    interval, level = None, None
+    of_intervals: dict[str, Any] = {}
     if by.intervals is not None:
         intervals = Intervals.from_dict(by.intervals)
-        interval, level = intervals.of(mass, seen.sex), intervals.level
+        of_intervals = {"centred_g": intervals.centred(mass, seen.sex), "interval_g": intervals.of(mass, seen.sex),
+                        "interval_level": intervals.level}
         flags |= {Flag.INTERVAL_FROM_PHANTOMS} if intervals.kind == "phantom" and Flag.PHANTOM not in flags else set()
     network = {"kind": by.network["kind"], "recipe": by.checkpoint.settings["name"], "weights": by.weights_sha256[:16]}
     return Estimate(
-        method=method, mass_g=mass, interval_g=interval, interval_level=level,
-        lvmi_g_m2=lvmi(mass, seen.height_cm, seen.weight_kg), ed_phase=seen.phase + 1,
+        method=method, mass_g=mass, lvmi_g_m2=lvmi(mass, seen.height_cm, seen.weight_kg), ed_phase=seen.phase + 1,
         ed_instances=[seen.instances[z] for z in slices if seen.instances], spacing_mm=seen.own_spacing,
         slices=len(slices), quality=sorted(flags),
-        network=network, affine=seen.affine, **of_mask)
+        network=network, affine=seen.affine, **of_intervals, **of_mask)
 
 
 def _outside_training(by: Trained, seen: View) -> set[Flag]:

@@ -32,7 +32,7 @@ from lvray.nets.predict import Predictor
 
 OPTIONS = PhantomOptions(phases=4, slices=7, rows=80, columns=72)
 KEYS = {"mass_g", "method", "ed_phase", "ed_instances", "spacing_mm", "slices", "quality", "edv_ml", "esv_ml", "ef",
-        "lvmi_g_m2", "network", "versions", "interval_g", "interval_level", "cavity_mm2", "myocardium_mm2"}
+        "lvmi_g_m2", "network", "versions", "centred_g", "interval_g", "interval_level", "cavity_mm2", "myocardium_mm2"}
 RANGES: dict[str, list[float]] = {
     "dz_mm": [9.0, 11.0], "dy_mm": [1.0, 3.0], "dx_mm": [1.0, 3.0], "slices": [6, 13], "mass_g": [0.0, 1e4],
 }

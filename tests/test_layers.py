@@ -40,12 +40,12 @@ LAYERS = {
     "nets": Layer("numpy torch", "errors nets", late="safetensors"),
     "evidence": Layer("numpy scipy statsmodels surface_distance matplotlib jinja2", "lvray errors evidence"),
     "estimate": Layer("numpy", "lvray errors cmr nets evidence"),
-    "jobs": Layer("numpy pyarrow nibabel torch ray", f"{ALL_BELOW} jobs console"),
+    "jobs": Layer("numpy pyarrow nibabel pydantic torch ray", f"{ALL_BELOW} jobs console"),
     "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
     "jobs.tpe": Layer("optuna ray", "jobs"),
     "jobs.track": Layer("torch", f"{ALL_BELOW} jobs", late="mlflow"),
-    "serving": Layer("numpy torch ray fastapi starlette python_multipart pydantic prometheus_client PIL skimage",
-                     f"{ALL_BELOW} serving"),
+    "serving": Layer("numpy pydicom highdicom torch ray fastapi starlette python_multipart pydantic"
+                     " prometheus_client PIL skimage", f"{ALL_BELOW} serving"),
     "console": Layer("rich typer", f"{CORE} cmr shards"),
     "cli": Layer("typer rich", f"{ALL_BELOW} jobs serving console cli"),
 }
@@ -65,7 +65,8 @@ MODULES = {
                   " selection sheet show space state tensorize told tpe track train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
-    "lvray.serving": "app ask desk documents edge forms intake keys meter network picture problems reading web",
+    "lvray.serving": "app ask desk documents edge forms intake keys meter network picture problems reading seg sheet"
+                     " source sr web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
                     " patience read s3 schema seen splits standing storage stream studies writer",
 }

@@ -58,10 +58,10 @@ def evaluate(data: Data,
               (external.from_csv(estimates, secret) if estimates else {}).items()}
     for given in masks or []:
         name, folder = external.named_folder(given, beside)
-        files = external.files_of(folder, secret)
         dataset = open_dataset(data)
+        files = external.files_of(folder, secret, dataset)
         beside[name] = External(external.from_masks(files), external.overlaps_of(files, dataset))
-    ask = Ask("The user's data.", tuple(map(str, split or ("holdout",))), beside,
+    ask = Ask(None, tuple(map(str, split or ("holdout",))), beside,
               external.outcomes_of(outcomes, secret) if outcomes else {}, tuple(trained_on or ()), allow_leakage,
               not no_pictures, hide_small)
     with cluster(), console.progress("evaluate") as tell:

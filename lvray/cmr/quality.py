@@ -45,6 +45,11 @@ class Flag(StrEnum):
     MASS_OUTSIDE_TRAINING = "mass_outside_training"
     DEMO_WEIGHTS = "demo_weights"
     INTERVAL_FROM_PHANTOMS = "interval_from_phantoms"
+    FRAME_OF_REFERENCE_MENDED = "frame_of_reference_mended"
+    ORIENTATION_MENDED = "orientation_mended"
+    UIDS_MENDED = "uids_mended"
+    DATES_MENDED = "dates_mended"
+    TEXTS_MENDED = "texts_mended"
 
 
 OF_IMAGES = frozenset({
@@ -87,6 +92,12 @@ _WORDS: dict[Flag, str] = {
     Flag.MASS_OUTSIDE_TRAINING: "a mass outside what the network was trained on",
     Flag.DEMO_WEIGHTS: "weights of a smoke recipe, for show only",
     Flag.INTERVAL_FROM_PHANTOMS: "the interval was calibrated on phantoms: of a person's heart it promises nothing",
+    Flag.FRAME_OF_REFERENCE_MENDED: "the images share no valid frame of reference: the DICOM made of them has a new"
+                                    " one",
+    Flag.ORIENTATION_MENDED: "the image axes are not square: the DICOM made of them has the nearest that are",
+    Flag.UIDS_MENDED: "invalid UIDs: the DICOM made of the images has new ones in their place",
+    Flag.DATES_MENDED: "invalid dates or times: left empty in the DICOM made of the images",
+    Flag.TEXTS_MENDED: "header texts that break the standard: left empty in the DICOM made of the images",
 }
 
 

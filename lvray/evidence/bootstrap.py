@@ -14,7 +14,7 @@ from lvray.evidence.columns import Interval, constant, grams
 Statistic = Callable[..., NDArray[np.float64]]
 """Of columns [..., n] and the keyword axis (-1): one value for each row of people, [...]."""
 
-DRAWS = 2000
+DRAWS = 5000
 SEED = 20210701
 MIN_PEOPLE = 20
 """Of fewer people the interval is too narrow (scripts/bench/RESULTS.md)."""

@@ -21,7 +21,7 @@ class Line:
 
 
 def calibration(estimate: ArrayLike, truth: ArrayLike) -> Line:
-    """Least squares of truth [n] on estimate [n], grams; nothing for n < 3 or where the estimate does not vary, no
+    """Least squares of truth [n] on estimate [n], grams; nothing for n < 3 or where one of them does not vary, no
     intervals for n < 4.
 
     A slope below 1: large estimates are too large and small ones too small (over-confident); above 1: shrunk
@@ -29,7 +29,7 @@ def calibration(estimate: ArrayLike, truth: ArrayLike) -> Line:
     """
     e, t = grams(estimate, truth)
     n = len(e)
-    if n < 3 or constant(e):
+    if n < 3 or constant(e) or constant(t):
         return Line()
     fit = stats.linregress(e, t)
     slope, intercept = float(fit.slope), float(fit.intercept)

@@ -46,11 +46,15 @@ class Intervals:
     data: str
     """Of the data set that the people are from: its manifest's sha256."""
 
+    def centred(self, mass_g: float, sex: str | None) -> float:
+        """A raw estimate, centred: the middle of its interval."""
+        return _centred(mass_g, sex, self.centering)
+
     def of(self, mass_g: float, sex: str | None) -> tuple[float, float]:
         """(low, high) in grams of the manual mass, given a raw estimate; by that sex where it has its own half-width.
         low is 0 at least."""
         half = self.half_g if sex is None else self.half_g_by_sex.get(sex, self.half_g)
-        centre = _centred(mass_g, sex, self.centering)
+        centre = self.centred(mass_g, sex)
         return max(0.0, centre - half), max(0.0, centre + half)
 
     def to_dict(self) -> dict[str, Any]:

@@ -53,14 +53,15 @@ def concordance(a: ArrayLike, b: ArrayLike) -> tuple[float | None, float | None,
     return ccc, *_by_z(ccc, math.sqrt(max(0.0, variance)) / (1 - ccc**2))
 
 
-def compare_correlations(a: ArrayLike, b: ArrayLike, truth: ArrayLike) -> float | None:
-    """Two-sided P that a [n] and b [n] correlate equally with truth [n], all of the same people (Williams' test)."""
+def compare_correlations(a: ArrayLike, b: ArrayLike, truth: ArrayLike) -> tuple[float | None, float | None]:
+    """Two-sided P that a [n] and b [n] correlate equally with truth [n], the same people's: Williams', Steiger's."""
     x, y, t = grams(a, b, truth)
     r_at, r_bt, r_ab = pearson(x, t), pearson(y, t), pearson(x, y)
     if r_at is None or r_bt is None or r_ab is None:
-        return None
-    tested = williams(r_at, r_bt, r_ab, len(t))
-    return None if tested is None else tested[1]
+        return None, None
+    tested = (test(r_at, r_bt, r_ab, len(t)) for test in (williams, steiger))
+    p_williams, p_steiger = (None if found is None else found[1] for found in tested)
+    return p_williams, p_steiger
 
 
 def williams(r_at: float, r_bt: float, r_ab: float, n: int) -> tuple[float, float] | None:

@@ -69,12 +69,13 @@ class Case:
 def by_subgroup(people: Sequence[Labelled], grams: Grams) -> tuple[Subgroup, ...]:
     """Agreement by sex, third of manual mass, third of pixel size, and with and without flags that not all have."""
     estimate, manual = [grams[p.participant] for p in people], [p.manual_g for p in people]
-    pixels = [p.pixel_mm for p in people]
+    known = iter(thirds([p.pixel_mm for p in people if p.pixel_mm is not None]))
+    pixels = [None if p.pixel_mm is None else next(known) for p in people]
     everybody = frozenset.intersection(*(p.flags for p in people)) if people else frozenset()
     return tuple(subgroups(estimate, manual, {
         SEX: [p.sex for p in people],
         MASS: thirds(manual),
-        PIXEL: thirds([v for v in pixels if v is not None]) if None not in pixels else [None] * len(people),
+        PIXEL: pixels,
         FLAGS: ["some" if p.flags - everybody else "none" for p in people]}))
 
 

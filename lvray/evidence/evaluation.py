@@ -50,6 +50,8 @@ class Row:
     """Against predicting the training people's mean, on this row's people; None without training labels."""
     p_reference: float | None
     """P that it correlates with the manual mass as the reference row does, on the people both have (Williams)."""
+    p_steiger: float | None
+    """The same by Steiger's test."""
     errors: Paired | None
     """How much closer than the reference row it is, on the people both have."""
     lvh: Hypertrophy
@@ -179,7 +181,7 @@ def _row(column: _Column, held: Sequence[Labelled], reference: _Column | None, c
     people = [p for p in held if p.participant in column.grams]
     grams, manual = column.of(people)
     baseline = np.full(len(people), np.mean(train_g)) if train_g else None
-    p_reference, errors = _against(reference, column, people)
+    (p_reference, p_steiger), errors = _against(reference, column, people)
     return Row(
         method=column.method,
         centred=column.centred,
@@ -188,6 +190,7 @@ def _row(column: _Column, held: Sequence[Labelled], reference: _Column | None, c
         common=agreement(*column.of([p for p in people if p.participant in common])),
         margin=None if baseline is None else margin(grams, baseline, manual),
         p_reference=p_reference,
+        p_steiger=p_steiger,
         errors=errors,
         lvh=details.of_lvh(people, column.grams),
         odds=details.of_outcomes(people, column.grams, outcomes),
@@ -196,10 +199,10 @@ def _row(column: _Column, held: Sequence[Labelled], reference: _Column | None, c
 
 
 def _against(reference: _Column | None, column: _Column,
-             people: Sequence[Labelled]) -> tuple[float | None, Paired | None]:
-    """P of equal correlation, and the paired errors, on the people of whom both have an estimate."""
+             people: Sequence[Labelled]) -> tuple[tuple[float | None, float | None], Paired | None]:
+    """P of equal correlation (Williams, Steiger), and the paired errors, on the people both have."""
     if reference is None or reference.method == column.method:
-        return None, None
+        return (None, None), None
     both = [p for p in people if p.participant in reference.grams]
     grams, manual = column.of(both)
     theirs, _ = reference.of(both)

@@ -1,4 +1,4 @@
-"""The pictures, as PNG bytes: outlines on a study, one study by three methods, a contact sheet.
+"""The pictures, as PNG bytes: outlines on a study, one study by three methods, all its slices, a contact sheet.
 
 Deterministic: same input, same bytes. Colours are Okabe and Ito's, which people of every colour vision tell apart.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -112,6 +113,31 @@ def contact_sheet(studies: Sequence[Study], across: int = 6) -> bytes:
             _outlines(axes, study.other[z], SKY, "dashed", 0.9)
         axes.set_title(study.label, color="white", fontsize=7, pad=2)
         axes.set_axis_off()
+    return png(figure)
+
+
+def slices(study: Study, caption: Sequence[str] = (), across: int = 6) -> bytes:
+    """Every slice of a study, base to apex, cropped to the heart, with its outlines; the caption's lines below. PNG."""
+    rows, columns = _heart_window(study)
+    crop = study.image[:, rows, columns]
+    low, high = np.percentile(crop, (1, 99.5))
+    across = min(across, len(crop))
+    down = math.ceil(len(crop) / across)
+    lines = [line for text in caption for line in textwrap.wrap(text, 15 * across)]
+    panels, text_inches = 1.9 * down, 0.17 * len(lines) + 0.1
+    figure = Figure(figsize=(1.7 * across, panels + text_inches), dpi=100, facecolor="black")
+    bottom = text_inches / (panels + text_inches)
+    grid = figure.add_gridspec(down, across, left=0.01, right=0.99, bottom=bottom, top=0.95, wspace=0.05, hspace=0.15)
+    for z, image in enumerate(crop):
+        axes = figure.add_subplot(grid[z // across, z % across])
+        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6),
+                    aspect=study.spacing[1] / study.spacing[2], interpolation="bilinear")
+        if study.mask is not None:
+            _outlines(axes, study.mask[z, rows, columns], ORANGE, "solid", 0.9)
+        axes.set_title(f"slice {z + 1}", color="white", fontsize=7, pad=2)
+        axes.set_axis_off()
+    figure.text(0.01, 0.6 * bottom / max(len(lines), 1), "\n".join(lines), color="white", fontsize=8, va="bottom",
+                parse_math=False)
     return png(figure)
 
 

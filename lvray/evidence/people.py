@@ -58,7 +58,7 @@ class Counts:
 
     rows: int
     repeats: int
-    """Further studies of a participant already counted: the first one given is used."""
+    """Further studies of a participant already counted: the first one with a manual mass in range is used."""
     unlabelled: int
     out_of_range: int
     """A manual mass that is not between 0 and 500 g."""
@@ -72,20 +72,28 @@ def labelled(people: Sequence[Person], methods: Sequence[str]) -> tuple[list[Lab
 
     UseError where an estimate is not a finite number.
     """
-    first: dict[str, Person] = {}
+    studies: dict[str, list[Person]] = {}
     for person in people:
-        first.setdefault(person.participant, person)
-    known = [p for p in first.values() if p.manual_g is not None]
-    kept = [Labelled(**vars(p)) for p in known if p.manual_g is not None and MANUAL_G[0] < p.manual_g < MANUAL_G[1]]
+        studies.setdefault(person.participant, []).append(person)
+    known = [theirs for theirs in studies.values() if any(p.manual_g is not None for p in theirs)]
+    kept = [found for theirs in known if (found := _first(theirs)) is not None]
     estimated = {name: sum(estimate(p, name) is not None for p in kept) for name in methods}
     return kept, Counts(
         rows=len(people),
-        repeats=len(people) - len(first),
-        unlabelled=len(first) - len(known),
+        repeats=len(people) - len(studies),
+        unlabelled=len(studies) - len(known),
         out_of_range=len(known) - len(kept),
         labelled=len(kept),
         estimated=estimated,
     )
+
+
+def _first(studies: Sequence[Person]) -> Labelled | None:
+    """The first study with a manual mass in range."""
+    for p in studies:
+        if p.manual_g is not None and MANUAL_G[0] < p.manual_g < MANUAL_G[1]:
+            return Labelled(**vars(p))
+    return None
 
 
 def estimate(person: Person, method: str) -> float | None:

@@ -24,7 +24,7 @@ from lvray.evidence.plots import Bar
 FEW = 30
 """Below so many people the report says that its figures are rough."""
 NOT_A_DEVICE = "Research use only. Not a medical device: no figure here may guide anyone's care."
-INDIVIDUAL = "Individual-level images and values: not for publication. --no-pictures leaves them out."
+INDIVIDUAL = "Individual-level images and points: not for publication. --no-pictures leaves them out."
 MANUAL = "manual"
 
 
@@ -56,6 +56,8 @@ class Report:
     """Why the figures may flatter: at the top of the page."""
     hide_small: bool = False
     """Whether counts under 5 are hidden (disclosure.py)."""
+    individuals: bool = True
+    """Whether plots have a point a person."""
 
 
 def write_report(out: Path, report: Report) -> Path:
@@ -64,8 +66,8 @@ def write_report(out: Path, report: Report) -> Path:
     The page needs nothing beside it: pictures are inline, no script, no font, no network. Same report, same bytes.
     EnvironmentFault where the folder cannot be written.
     """
-    drawn = _drawn(report.evaluation)
     shown = replace(report, evaluation=disclosure.hide(report.evaluation)) if report.hide_small else report
+    drawn = _drawn(shown.evaluation, report.individuals)
     files = {"report.json": (json.dumps(_plain(shown), indent=2, allow_nan=False) + "\n").encode(),
              "report.html": _page(shown, drawn).encode(),
              **{f"figures/{name}.{kind}": made(figure) for name, figure in drawn.items()
@@ -94,20 +96,21 @@ def _plain(report: Report) -> dict[str, object]:
 
 def _limits(report: Report) -> list[str]:
     people = report.evaluation.holdout.labelled
-    few = not isinstance(people, int) or people < FEW
+    few = isinstance(people, int) and people < FEW  # else it is hidden
     rough = [f"Only {people} labelled people were evaluated: every figure is a rough one, as its interval says."]
     return [NOT_A_DEVICE, *(rough if few else []), *report.limits]
 
 
-def _drawn(evaluation: Evaluation) -> dict[str, Figure]:
-    """The plots by name; none where nobody has an estimate."""
+def _drawn(evaluation: Evaluation, individuals: bool) -> dict[str, Figure]:
+    """The plots by name; none where nobody has an estimate. individuals: with those that have a point a person."""
     rows = [row for row in evaluation.rows if row.headline and row.pairs]
     if not rows:
         return {}
     longest = max(rows, key=lambda row: len(row.pairs))
     grams = {MANUAL: [manual for manual, _ in longest.pairs], **{row.label: [g for _, g in row.pairs] for row in rows}}
-    drawn = {"distributions": plots.distributions(grams, MANUAL), "scatter": plots.scatter(rows),
-             "bland-altman": plots.bland_altman(rows)}
+    drawn = {"distributions": plots.distributions(grams, MANUAL)}
+    if individuals:
+        drawn |= {"scatter": plots.scatter(rows), "bland-altman": plots.bland_altman(rows)}
     groups: dict[str, list[Bar]] = {}
     for g in evaluation.subgroups:
         a = g.agreement
@@ -139,7 +142,7 @@ def _page(report: Report, drawn: Mapping[str, Figure]) -> str:
         evaluation=report.evaluation,
         table=table,
         published=published,
-        individual=INDIVIDUAL if report.pictures or report.worst else None,
+        individual=INDIVIDUAL if report.individuals and drawn else None,
         limits=_limits(report),
         plots={name: inline(figures.png(figure)) for name, figure in drawn.items()},
         pictures=[(picture, inline(picture.png)) for picture in report.pictures],

@@ -17,8 +17,9 @@ LIMITS = ("method", "bias, g (95% CI)", "lower limit, g (95% CI)", "upper limit,
 CALIBRATION = ("method", "concordance (95% CI)", "calibration slope (95% CI)", "intercept, g (95% CI)")
 GROUPS = ("people", "n", "r (95% CI)", "MAE, g (95% CI)", "bias, g (95% CI)")
 COVERAGE = ("method", "people", "n", "inside", "share (95% CI)", "expected in 95% of trials")
-LVH = ("method", "both", "manual only", "method only", "neither", "sensitivity (95% CI)", "specificity (95% CI)",
-       "kappa (95% CI)")
+LVH = ("method", "both", "manual only", "method only", "neither", "unknown", "sensitivity (95% CI)",
+       "specificity (95% CI)", "kappa (95% CI)")
+ODDS = ("outcome", "n", "with it", "left out, not known", "odds ratio of LVH (95% CI)", "adjusted for")
 FLAG = ("flag", "people with", "without", "MAE with, g", "MAE without, g", "difference, g (95% CI)")
 OVERLAP = ("method", "structure", "n", "Dice (95% CI)", "mean surface distance, mm", "95th percentile, mm")
 TERMINAL_COLUMNS = 5
@@ -78,17 +79,17 @@ def coverage_cells(covered: Covered) -> tuple[str, ...]:
 def lvh_cells(row: Row) -> tuple[str, ...]:
     """Under LVH."""
     h = row.lvh
-    return (row.label, *map(str, (h.both, h.manual_only, h.estimate_only, h.neither)),
+    return (row.label, *map(str, (h.both, h.manual_only, h.estimate_only, h.neither, h.unknown)),
             interval(h.sensitivity, h.sensitivity_low, h.sensitivity_high, ".2f"),
             interval(h.specificity, h.specificity_low, h.specificity_high, ".2f"),
             interval(h.kappa, h.kappa_low, h.kappa_high, ".2f"))
 
 
 def odds_cells(name: str, found: Odds) -> tuple[str, ...]:
-    """Outcome, people, events, odds ratio or why there is none, what it is adjusted for."""
+    """Under ODDS."""
     ratio = f"not estimable: {found.reason}" if found.odds_ratio is None else \
         interval(found.odds_ratio, found.low, found.high, ".2f")
-    return (name, str(found.n), str(found.events), ratio, ", ".join(found.adjusted_for) or NONE)
+    return (name, str(found.n), str(found.events), str(found.unknown), ratio, ", ".join(found.adjusted_for) or NONE)
 
 
 def odds_lines(found: Mapping[str, Odds]) -> list[tuple[str, ...]]:
@@ -110,10 +111,12 @@ def overlap_cells(found: Overlapped) -> tuple[str, ...]:
 
 
 def errors_cells(row: Row) -> tuple[str, ...]:
-    """Method, people, how much closer it is than predicting the mean and than the reference, Wilcoxon's P."""
+    """Method, people, how much closer it is than predicting the mean and than the reference, Wilcoxon's P; P of equal
+    correlation by Steiger."""
     e = row.errors
     return (row.label, str(row.agreement.n), margin_text(row.margin),
-            NONE if e is None else interval(e.margin_g, e.low, e.high, "+.1f"), p_text(e.p if e else None))
+            NONE if e is None else interval(e.margin_g, e.low, e.high, "+.1f"), p_text(e.p if e else None),
+            p_text(row.p_steiger))
 
 
 def baseline_cells(evaluation: Evaluation) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lvray.errors import UseError
+import pyarrow as pa
+
 from lvray.shards.dataset import Dataset, OtherData, open_dataset, select
 
 
@@ -18,20 +19,18 @@ class Use:
     splits: tuple[str, ...]
 
 
-def check(dataset: Dataset, rows: Sequence[int], uses: Sequence[Use], trained_on: Sequence[str],
-          allowed: bool) -> list[str]:
-    """Why the rows' figures may flatter, a sentence each; none where it is certain that they do not.
+def doubts(dataset: Dataset, rows: Sequence[int], uses: Sequence[Use], trained_on: Sequence[str]) -> list[str]:
+    """Why figures of these rows may flatter, a sentence each; none where it is certain that they do not.
 
-    trained_on: URIs of further data sets that something was trained on. UseError with the first, unless allowed.
+    trained_on: URIs of further data sets that something was trained on. People are known by their hash, and by the
+    bytes of their studies.
     """
-    found = list(_doubts(dataset, rows, uses, trained_on))
-    if found and not allowed:
-        raise UseError(f"{found[0]}; --allow-leakage evaluates all the same, and the report says so")
-    return found
+    return list(_doubts(dataset, rows, uses, trained_on))
 
 
 def _doubts(dataset: Dataset, rows: Sequence[int], uses: Sequence[Use], trained_on: Sequence[str]) -> Iterator[str]:
-    evaluated = set(dataset.index["participant"].take(list(rows)).to_pylist())
+    evaluated = _people(dataset, rows)
+    sources = set(dataset.index["source"].take(pa.array(rows, pa.int64())).to_pylist())
     for use in uses:
         used = _generation(use.data, (dataset.uri, *trained_on))
         if used is None:
@@ -41,10 +40,16 @@ def _doubts(dataset: Dataset, rows: Sequence[int], uses: Sequence[Use], trained_
             yield (f"{use.what} used people of a data set made with another key, who may be among those evaluated:"
                    " tensorize both with one key")
         else:
-            people = {used.index["participant"][int(row)].as_py() for row in select(used, use.splits)}
-            both = len(people & evaluated)
-            if both:
-                yield f"{use.what} used {both} of the {len(evaluated)} people who are evaluated"
+            theirs = select(used, use.splits).tolist()
+            both = len(_people(used, theirs) & evaluated)
+            copies = len(sources & set(used.index["source"].take(pa.array(theirs, pa.int64())).to_pylist()))
+            if both or copies:
+                yield (f"{use.what} used {both} of the {len(evaluated)} people who are evaluated, and {copies} of their"
+                       " studies byte for byte")
+
+
+def _people(dataset: Dataset, rows: Sequence[int]) -> set[str]:
+    return set(dataset.index["participant"].take(pa.array(rows, pa.int64())).to_pylist())
 
 
 def _generation(checksum: str, uris: Sequence[str]) -> Dataset | None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+
 from lvray.cmr.quality import Flag
 from lvray.errors import UseError
 from lvray.evidence import centering, conformal
@@ -13,6 +15,7 @@ from lvray.evidence.conformal import Intervals
 from lvray.evidence.people import MANUAL_G
 from lvray.jobs import apart, rows
 from lvray.jobs.estimates import fetch, name_of
+from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
 from lvray.nets.trained import INTERVALS
 from lvray.shards import storage
@@ -37,14 +40,16 @@ def calibrate(checkpoint: str, data: str, *, trained_on: tuple[str, ...] = (), l
     if len(theirs) < fewest:
         raise UseError(f"{len(theirs)} calibration people have a manual mass, and an interval of level {level:g} needs"
                        f" {fewest}: tensorize with a larger --set splits.calibration")
-    apart.check(dataset, theirs, [use_of(predictor)], trained_on, allowed=False)
+    for doubt in apart.doubts(dataset, theirs, [use_of(predictor)], trained_on):
+        raise UseError(f"{doubt}: intervals want people whom it has not seen")
     training = _labelled(dataset, "train")
     found = rows.by_predictors(dataset, [*training, *theirs], [predictor], progress)
-    estimated = {row: what.mass_g for row in found if (what := found[row][name]) is not None}
+    estimated = {row: what.mass_g for row in found if isinstance(what := found[row][name], Estimated)}
 
     def columns(of: list[int]) -> tuple[list[float], list[float], list[str | None]]:
         kept = [row for row in of if row in estimated]
-        facts = {column: dataset.index[column].take(kept).to_pylist() for column in ("manual_g", "sex")}
+        facts = {column: dataset.index[column].take(pa.array(kept, pa.int64())).to_pylist()
+                 for column in ("manual_g", "sex")}
         return [estimated[row] for row in kept], facts["manual_g"], facts["sex"]
 
     people = columns(training)
@@ -54,6 +59,12 @@ def calibrate(checkpoint: str, data: str, *, trained_on: tuple[str, ...] = (), l
     text = json.dumps(fitted.to_dict(), indent=1, sort_keys=True).encode() + b"\n"
     storage.write_atomic(storage.join(checkpoint, INTERVALS), text, INTERVALS)
     return fitted
+
+
+def uses_of(intervals: Intervals) -> apart.Use:
+    """Whose masses the intervals know."""
+    splits = ("calibration", "train") if intervals.centering else ("calibration",)
+    return apart.Use(f"the intervals of {intervals.method}", intervals.data, splits)
 
 
 def use_of(predictor: Predictor) -> apart.Use:

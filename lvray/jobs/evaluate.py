@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 import lvray
 from lvray import recipes
+from lvray.cmr.quality import Flag
 from lvray.errors import UseError
-from lvray.evidence import figures
+from lvray.evidence import disclosure, figures
 from lvray.evidence.conformal import Intervals
 from lvray.evidence.details import Outcome
 from lvray.evidence.evaluation import METHODS, Evaluation, Method, evaluate
@@ -22,7 +25,7 @@ from lvray.evidence.overlap import Overlap
 from lvray.evidence.people import Person
 from lvray.evidence.report import Picture, Report, write_report
 from lvray.jobs import apart, rows, trial
-from lvray.jobs.calibrate import use_of
+from lvray.jobs.calibrate import use_of, uses_of
 from lvray.jobs.estimates import fetch, name_of
 from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
@@ -46,9 +49,9 @@ class External:
 
 @dataclass(frozen=True)
 class Ask:
-    """What is to be evaluated and shown. described: what the data are, in a sentence."""
+    """What is to be evaluated and shown. described: what the data are, in a sentence; else by the phantoms in them."""
 
-    described: str
+    described: str | None = None
     splits: tuple[str, ...] = ("holdout",)
     external: Mapping[str, External] = field(default_factory=dict)
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
@@ -75,12 +78,14 @@ def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
     if not evaluated:
         raise UseError(f"the data set has nobody in {' or '.join(ask.splits)}: tensorize with a larger share of it")
     for name, theirs in ask.external.items():
-        if not theirs.grams.keys() & set(dataset.column("participant")):
-            raise UseError(f"{name}: none of its participants is in the data set; is the key the data set's?")
+        _check_known(name, theirs.grams, dataset)
+    for name, known in ask.outcomes.items():
+        _check_known(name, known.has, dataset)
     intervals = [Intervals.from_dict(p.intervals) for p in predictors if p.intervals is not None]
-    uses = [*map(use_of, predictors), apart.Use("centering", dataset.checksum, ("train",)),
-            *(apart.Use(f"the intervals of {i.method}", i.data, ("calibration",)) for i in intervals)]
-    doubts = apart.check(dataset, evaluated, uses, ask.trained_on, ask.allow_leakage)
+    uses = [*map(use_of, predictors), apart.Use("centering", dataset.checksum, ("train",)), *map(uses_of, intervals)]
+    doubts = apart.doubts(dataset, evaluated, uses, ask.trained_on)
+    if doubts and not ask.allow_leakage:
+        raise UseError(f"{doubts[0]}; --allow-leakage evaluates all the same, and the report says so")
     found = rows.by_predictors(dataset, list(dict.fromkeys([*training, *evaluated])), predictors, progress)
     methods = (*METHODS, *(Method(name, centred=False) for name in ask.external))
     train_people, people = (_people(dataset, of, found, ask.external) for of in (training, evaluated))
@@ -88,20 +93,36 @@ def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
                           both_sides=bool(doubts))
     segmenter = next((p for p in predictors if p.network["kind"] == "seg"), None)
     page = write_report(out, Report(
-        title=f"LV mass: {', '.join(ask.splits)}", data=ask.described, evaluation=evaluation,
+        title=f"LV mass: {', '.join(ask.splits)}", data=ask.described or _described(dataset), evaluation=evaluation,
+        individuals=ask.pictures,
         pictures=tuple(_overview(dataset, evaluation, people, segmenter)) if ask.pictures else (),
         worst=tuple(_worst(dataset, evaluation, evaluated, segmenter)) if ask.pictures else (),
-        facts=_facts(dataset, predictors, checkpoints), warnings=tuple(doubts), hide_small=ask.hide_small,
-        limits=(DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()))
-    return evaluation, page
+        facts=_facts(dataset, predictors, checkpoints, found), warnings=tuple(doubts), hide_small=ask.hide_small,
+        limits=(*((DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()),
+                *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external))))
+    return disclosure.hide(evaluation) if ask.hide_small else evaluation, page
 
 
-def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str, Estimated | None]],
+def _described(dataset: Dataset) -> str:
+    phantoms = sum(Flag.PHANTOM in flags for flags in dataset.index["flags"].to_pylist())
+    if not phantoms:
+        return "The user's data."
+    return "Phantoms: invented hearts." if phantoms == dataset.index.num_rows else "The user's data, and phantoms."
+
+
+def _check_known(name: str, participants: Collection[str], dataset: Dataset) -> None:
+    if not set(participants) & set(dataset.column("participant")):
+        raise UseError(f"{name}: none of its participants is in the data set; is the key the data set's?")
+
+
+def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str, Estimated | str]],
             external: Mapping[str, External]) -> list[Person]:
     columns = ("participant", "manual_g", "inlinevf_g", "sex", "height_cm", "weight_kg", "spacing", "flags")
+    table = dataset.index.select(columns).take(pa.array(of, pa.int64()))
     people = []
-    for number, row in zip(of, dataset.index.select(columns).take(list(of)).to_pylist(), strict=True):
-        who, known = row["participant"], {name: what for name, what in found[number].items() if what is not None}
+    for number, row in zip(of, table.to_pylist(), strict=True):
+        who = row["participant"]
+        known = {name: what for name, what in found[number].items() if isinstance(what, Estimated)}
         people.append(Person(
             who, row["manual_g"],
             {**{name: what.mass_g for name, what in known.items()}, "InlineVF": row["inlinevf_g"],
@@ -146,7 +167,7 @@ def _first_rows(dataset: Dataset, people: Sequence[Person]) -> dict[int, Person]
 def _worst(dataset: Dataset, evaluation: Evaluation, evaluated: Sequence[int],
            segmenter: Predictor | None) -> list[Picture]:
     """The largest errors, with their contours."""
-    participants = dataset.index["participant"].take(list(evaluated)).to_pylist()
+    participants = dataset.index["participant"].take(pa.array(evaluated, pa.int64())).to_pylist()
     row_of = {participant: row for row, participant in reversed(list(zip(evaluated, participants, strict=True)))}
     made = []
     for case in evaluation.worst:
@@ -163,8 +184,8 @@ def _shown(row: Row, mask: np.ndarray | None) -> figures.Study:
     return figures.Study(row.study[:8], row.image, row.spacing, mask, row.mask)
 
 
-def _facts(dataset: Dataset, predictors: Sequence[Predictor],
-           checkpoints: Sequence[str]) -> dict[str, dict[str, str | int | float | None]]:
+def _facts(dataset: Dataset, predictors: Sequence[Predictor], checkpoints: Sequence[str],
+           found: Mapping[int, Mapping[str, Estimated | str]]) -> dict[str, dict[str, str | int | float | None]]:
     listed = dataset.manifest
     facts: dict[str, dict[str, str | int | float | None]] = {
         "Data": {"studies": listed.studies, "rows": dataset.index.num_rows, "refused": listed.rejects.rows,
@@ -175,7 +196,9 @@ def _facts(dataset: Dataset, predictors: Sequence[Predictor],
     }
     for p, uri in zip(predictors, checkpoints, strict=True):
         saved, found_by = p.checkpoint, trial.found_by(uri)
+        reasons = Counter(what for of in found.values() if isinstance(what := of[name_of(p)], str))
         facts[name_of(p)] = {
+            "studies refused": ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items())) or 0,
             "recipe": saved.settings["name"], "width": p.network["width"],
             "box (slices, rows, columns)": " x ".join(map(str, p.network["box"])), "epoch": saved.epoch,
             "weights sha256": p.weights_sha256, "lvray that trained it": saved.version,

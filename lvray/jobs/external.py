@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from lvray import console
 from lvray.cmr.mass import grams
 from lvray.cmr.nifti import read_mask
 from lvray.errors import StudyRefused, UseError
@@ -27,6 +28,8 @@ MASKS = "masks"
 """The method's name of what --masks brings, where none is given."""
 OWN = tuple(method.name for method in METHODS)
 HASH = re.compile(r"[0-9a-f]{32}")
+ESTIMATE_G = (0.0, 1000.0)
+"""What anybody may call a mass."""
 AGES = (0.0, 130.0)
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -42,7 +45,10 @@ def from_csv(file: Path, key: bytes | None) -> dict[str, dict[str, float | None]
     found: dict[str, dict[str, float | None]] = {name: {} for name in header}
     for where, person, cells in lines:
         for name, cell in zip(header, cells, strict=True):
-            found[name][person] = _number(cell, f"{where} holds a mass")
+            mass = _number(cell, f"{where} holds a mass")
+            if mass is not None and not ESTIMATE_G[0] <= mass <= ESTIMATE_G[1]:
+                raise UseError(f"{where} holds a mass outside {ESTIMATE_G[0]:g} to {ESTIMATE_G[1]:g} g")
+            found[name][person] = mass
     return found
 
 
@@ -107,6 +113,8 @@ def from_masks(files: Mapping[str, Path]) -> dict[str, float | None]:
             dx, dy, dz = (float(v) for v in image.header.get_zooms())
         except Exception as e:  # nibabel and gzip raise whatever the damaged bytes lead to
             raise UseError(f"--masks: file {number} is not a NIfTI mask that can be read") from e
+        if not np.isin(mask, (0, 1, 2)).all():
+            raise UseError(f"--masks: file {number} has labels besides 0, 1 (cavity) and 2 (myocardium): relabel them")
         found[person] = grams(mask, (dz, dy, dx))
     return found
 
@@ -132,11 +140,14 @@ def _number(cell: str, what: str) -> float | None:
     return value
 
 
-def files_of(folder: Path, key: bytes | None) -> dict[str, Path]:
-    """NIfTI masks by participant's hash; they are named by participant (hash or id). UseError: none, or one twice."""
+def files_of(folder: Path, key: bytes | None, dataset: Dataset) -> dict[str, Path]:
+    """NIfTI masks by participant's hash; they are named by participant (hash or id), or by the study's hash, as
+    `lvray predict --masks` does. UseError: none, or one participant twice."""
+    of_study = dict(zip(*(dataset.index[name].to_pylist() for name in ("study", "participant")), strict=True))
     found: dict[str, Path] = {}
     for number, file in enumerate(sorted(folder.glob("*.nii*")), 1):
         person = hashed(file.name.split(".")[0], key, "--masks")
+        person = of_study.get(person, person)
         if person in found:
             raise UseError(f"--masks: file {number} is of the same participant as an earlier one")
         found[person] = file
@@ -158,15 +169,20 @@ def named_folder(given: str, taken: Collection[str]) -> tuple[str, Path]:
 
 def overlaps_of(files: Mapping[str, Path], dataset: Dataset) -> dict[str, dict[str, Overlap]]:
     """By participant: how a mask overlaps with the outlines of the first row of that participant that has any, where
-    both lie in one grid."""
+    both lie in one grid. How many do not is said."""
     outlined = dataset.column("has_mask")
     wanted = [row for row, who in enumerate(dataset.index["participant"].to_pylist()) if who in files and outlined[row]]
     found: dict[str, dict[str, Overlap]] = {}
+    elsewhere = set()
     for _, row in scan(dataset, np.array(wanted, np.int64)):
         assert row.mask is not None
         try:
             theirs = read_mask(files[row.participant], row.image.shape, row.affine)
         except StudyRefused:
+            elsewhere.add(row.participant)
             continue
         found.setdefault(row.participant, overlap(theirs, row.mask, row.spacing))
+    if elsewhere - found.keys():
+        console.say(f"--masks: {len(elsewhere - found.keys())} masks lie in another grid than the data set's images:"
+                    " their grams count, Dice and distances are of the others")
     return found

@@ -32,6 +32,7 @@ ESTIMATES = pa.schema([
     pa.field("participant", pa.string(), nullable=False),
     pa.field("visit", pa.int32()),
     pa.field("mass_g", pa.float64(), nullable=False),
+    pa.field("centred_g", pa.float64()),
     pa.field("interval_low_g", pa.float64()),
     pa.field("interval_high_g", pa.float64()),
     pa.field("lvmi_g_m2", pa.float64()),
@@ -47,7 +48,8 @@ ESTIMATES = pa.schema([
     pa.field("weights_sha256", pa.string(), nullable=False),
     pa.field("versions", pa.string(), nullable=False),
 ])
-"""network and versions as JSON; areas by slice, base to apex, null for a regressor."""
+"""mass_g: raw; centred_g: less the network's bias, where the checkpoint has intervals, which lie around it. network and
+versions as JSON; areas by slice, base to apex, null for a regressor."""
 
 Made = Mapping[str, str | int]
 """What decides the numbers: weights, precision, versions, ..."""

@@ -8,6 +8,7 @@ processes as it is, so that a worker has nothing to decode. No torch at the top:
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import pickle
@@ -113,11 +114,14 @@ def outcomes(todo: Sequence[Item], plan: Plan, predictor: Predictor) -> Iterator
     for cut, at_once in ((together, AT_ONCE), (_alone, 1)):  # what was lost with a worker is tried again, alone
         blocks = cut(list(missing.values()), plan.dataset)
         for i in range(0, len(blocks), CHAIN_BLOCKS):
-            for one in _run(blocks[i:i + CHAIN_BLOCKS], _worker(plan.settings, at_once), plan.settings, given, network):
+            chain = blocks[i:i + CHAIN_BLOCKS]
+            worker = _worker(plan.settings, at_once, len(chain))
+            for one in _run(chain, worker, plan.settings, given, network):
                 if isinstance(one, Fault):
                     raise one.error
                 if missing.pop(one.study, None) is not None:
                     yield one
+            gc.collect()  # a worker that was starting anew as its pool ended would keep its CPU from the next
     for item in missing.values():
         yield item.reject(Reason.GAVE_UP, "whoever read or predicted it died each time, or took more than"
                                           f" {plan.settings.study_seconds} s to read it")
@@ -155,15 +159,16 @@ def _run(blocks: Sequence[Sequence[Item]], worker: dict[str, Any], settings: Pre
         yield from unpacked(table)
 
 
-def _worker(settings: Predict, at_once: int) -> dict[str, Any]:
+def _worker(settings: Predict, at_once: int, blocks: int) -> dict[str, Any]:
     """Arguments of map_batches."""
     from lvray.nets.step import ENVIRONMENT
 
     on_gpu, workers = settings.device == "cuda", settings.workers
     assert workers is not None
     asks = {"num_gpus": 1, "num_cpus": 1} if on_gpu else {"num_cpus": cpus_of(settings.threads)}
-    return {**asks, "compute": ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=at_once),
-            "max_task_retries": RETRIES, "runtime_env": {"env_vars": {} if on_gpu else ENVIRONMENT}}
+    pool = ray.data.ActorPoolStrategy(size=min(workers, blocks), max_tasks_in_flight_per_actor=at_once)
+    return {**asks, "compute": pool, "max_task_retries": RETRIES,
+            "runtime_env": {"env_vars": {} if on_gpu else ENVIRONMENT}}
 
 
 def cpus_of(threads: int) -> float:

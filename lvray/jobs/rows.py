@@ -29,21 +29,22 @@ class Estimated:
 
 
 def by_predictors(dataset: Dataset, rows: Sequence[int], predictors: Sequence[Predictor],
-                  progress: Callable[[int, int], None]) -> dict[int, dict[str, Estimated | None]]:
-    """{row number: {network: what it says}}; None where it refuses the study. Every row is answered once by each.
+                  progress: Callable[[int, int], None]) -> dict[int, dict[str, Estimated | str]]:
+    """{row number: {network: what it says, or the reason for which it refuses the study}}. Every row is answered once
+    by each.
 
     Ray must be running.
     """
     numbers = {dataset.index["study"][row].as_py(): row for row in rows}
     items = [item for item in predict.items_in(dataset) if item.study in numbers]
-    found: dict[int, dict[str, Estimated | None]] = {row: {} for row in rows}
+    found: dict[int, dict[str, Estimated | str]] = {row: {} for row in rows}
     done, of = 0, len(rows) * len(predictors)
     progress(done, of)
     for predictor in predictors:
         plan = pipeline.Plan(beside_weights(predictor), predict.decided(predict.DEFAULT), dataset, b"",
                              compare=True)
         for one in pipeline.outcomes(items, plan, predictor):
-            what = None if isinstance(one.found, Reject) else _estimated(one.found)
+            what = one.found.reason if isinstance(one.found, Reject) else _estimated(one.found)
             found[numbers[one.study]][name_of(predictor)] = what
             done += 1
             progress(done, of)

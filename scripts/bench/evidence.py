@@ -31,6 +31,7 @@ from lvray.jobs.calibrate import calibrate
 from lvray.jobs.cluster import cluster
 from lvray.jobs.estimates import fetch, name_of
 from lvray.jobs.predict import predict_cohort
+from lvray.jobs.rows import Estimated
 from lvray.jobs.tensorize import tensorize
 from lvray.jobs.train import train
 from lvray.settings import Splits, Tensorize
@@ -114,7 +115,7 @@ def _resplit(dataset: Dataset, uri: str, fitted: Intervals) -> list[float]:
     unseen = select(dataset, ["calibration", "holdout"], ["manual_g"]).tolist()
     estimated = rows.by_predictors(dataset, unseen, [predictor], lambda done, of: None)
     people = [(what.mass_g, dataset.index["manual_g"][row].as_py(), dataset.index["sex"][row].as_py())
-              for row in unseen if (what := estimated[row][name_of(predictor)]) is not None]
+              for row in unseen if isinstance(what := estimated[row][name_of(predictor)], Estimated)]
     rng, covered = np.random.default_rng(SEED), []
     for _ in range(RESPLITS):
         dealt = [people[i] for i in rng.permutation(len(people))]

@@ -79,7 +79,7 @@ def test_both_tests_hold_their_size() -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(90, 25, (1500, 60))
     a, b = (truth + rng.normal(0, 15, truth.shape) for _ in range(2))
-    p_williams = [compare_correlations(x, y, t) for x, y, t in zip(a, b, truth, strict=True)]
+    p_williams = [compare_correlations(x, y, t)[0] for x, y, t in zip(a, b, truth, strict=True)]
     p_steiger = [found[1] for x, y, t in zip(a, b, truth, strict=True)
                  if (found := steiger(pearson(x, t) or 0, pearson(y, t) or 0, pearson(x, y) or 0, 60))]
     assert len(p_steiger) == 1500
@@ -92,14 +92,16 @@ def test_steiger_of_a_perfect_correlation_is_not_estimable(r: tuple[float, float
     assert steiger(*r, 50) is None
 
 
-def test_compare_correlations_is_williams_of_the_columns() -> None:
+def test_compare_correlations_is_williams_and_steiger_of_the_columns() -> None:
     rng = np.random.default_rng(6)
     truth = rng.normal(90, 25, 50)
     a, b = truth + rng.normal(0, 10, 50), truth + rng.normal(0, 14, 50)
     at, bt, ab = (float(np.corrcoef(x, y)[0, 1]) for x, y in ((a, truth), (b, truth), (a, b)))
     found = williams(at, bt, ab, 50)
+    steigers = steiger(at, bt, ab, 50)
     assert found is not None
-    assert compare_correlations(a, b, truth) == pytest.approx(found[1])
+    assert steigers is not None
+    assert compare_correlations(a, b, truth) == pytest.approx((found[1], steigers[1]))
 
 
 def test_pearson_survives_a_large_offset() -> None:

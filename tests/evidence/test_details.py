@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_the_worst_are_the_largest_errors() -> None:
     assert len(found.worst) == details.WORST
 
 
+def test_an_estimate_that_is_too_small_is_as_bad_as_one_too_large() -> None:
+    found = evaluate([], [Person("large", 80.0, {"ML4Hseg": 90.0}), Person("small", 80.0, {"ML4Hseg": 60.0})])
+    assert [case.participant for case in found.worst] == ["small", "large"]
+
+
+def test_a_mass_above_its_interval_is_outside_as_one_below() -> None:
+    spans = {"below": (90.0, 99.0), "above": (60.0, 70.0), "inside": (75.0, 85.0), "edge": (80.0, 90.0)}
+    held = [Person(name, 80.0, {"ML4Hseg": 80.0}, intervals_g={"ML4Hseg": span}) for name, span in spans.items()]
+    assert evaluate([], held, intervals=[fitted()]).coverages[0].coverage.covered == 2
+
+
 def test_coverage_counts_whose_mass_is_inside() -> None:
     everybody, *groups = evaluate([], people(), intervals=[fitted()]).coverages
     assert (everybody.coverage.covered, everybody.coverage.n) == (16, 24)
@@ -89,7 +101,10 @@ def test_small_counts_are_hidden_and_with_them_their_figures() -> None:
     found = disclosure.hide(evaluate([], people(9)))
     plain = json.dumps(found.to_dict(), allow_nan=False)
     assert '"n": "<5"' in plain
-    assert not any(f'"n": {k}' in plain or f'"n_with": {k}' in plain for k in range(1, 5))
+    assert not re.search(r'"(n|n_with|n_without|both|covered)": [1-4]\b', plain)
+    flagged = next(effect for effect in found.flag_effects if effect.flag == "mask_gaps")  # 3 with, 6 without
+    assert vars(flagged) == {"flag": "mask_gaps", "n_with": "<5", "n_without": "hidden", "mae_with_g": None,
+                             "mae_without_g": None, "difference_g": None, "low": None, "high": None}
     small = [g.agreement for g in found.subgroups if str(g.agreement.n) == disclosure.FEW]
     assert small
     assert all(a.mae_g is None for a in small)

@@ -19,7 +19,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     calls: list[tuple[str, Any]] = []
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append(("init", options)))
+    monkeypatch.setattr(ray, "init", lambda address=None, **options: calls.append(("init", options)))
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append(("shutdown", None)))
     return calls
 

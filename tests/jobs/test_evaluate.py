@@ -28,9 +28,9 @@ def evaluated(tmp_path: Path, ray_cluster: None) -> Evaluate:
     """Of holdout rows with these changes, and 6 training rows; `off` is what the others' method adds to a mass."""
 
     def evaluated(changes: list[dict[str, Any]], off: Callable[[float], float | None] = lambda g: g + 3,
-                  **ask: Any) -> Evaluation:
+                  training: int = 6, **ask: Any) -> Evaluation:
         held = [tiny_row(n, split="holdout", **change) for n, change in enumerate(changes)]
-        train = [tiny_row(n, split="train") for n in range(50, 56)]
+        train = [tiny_row(n, split="train") for n in range(50, 50 + training)]
         dataset = write_to(str(tmp_path / "data"), [*held, *train], HELD)
         index = dataset.index.to_pylist()
         grams = {row["participant"]: off(row["manual_g"] or 90.0) for row in index}
@@ -38,6 +38,7 @@ def evaluated(tmp_path: Path, ray_cluster: None) -> Evaluate:
                                                                    **ask))
         assert not re.search(r"\b(nan|inf|None)\b", re.sub("<[^>]+>", " ", page.read_text()))
         json.loads((tmp_path / "report" / "report.json").read_text())
+        assert "Whether theirs was trained on these people, lvray cannot know." in page.read_text()
         assert table(made)
         return made
 
@@ -96,6 +97,30 @@ def test_masses_out_of_range_and_second_studies_are_counted_and_left_out(evaluat
     assert (counts.rows, counts.repeats, counts.out_of_range, counts.labelled) == (6, 1, 3, 2)
 
 
+def test_a_second_study_with_a_label_stands_in_for_a_first_without(evaluated: Evaluate) -> None:
+    first = tiny_row(0).participant
+    made = evaluated([{"manual_g": None}, {"participant": first}, {}])
+    assert (made.holdout.repeats, made.holdout.unlabelled, made.holdout.labelled) == (1, 0, 2)
+
+
+def test_without_training_people(evaluated: Evaluate) -> None:
+    made = evaluated([{"manual_g": 80.0 + 3 * n} for n in range(6)], training=0)
+    assert (made.baseline, made.centerings) == (None, {})
+    assert theirs(made).agreement.n == 6
+
+
+def test_masses_that_are_all_the_same_in_a_subgroup(evaluated: Evaluate) -> None:
+    changes = [{"manual_g": 60.0 if n < 6 else 70.0 + 5 * n, "sex": "female" if n < 6 else "male"} for n in range(15)]
+    made = evaluated(changes, lambda g: g + g % 7)
+    same = next(g.agreement for g in made.subgroups if g.level == "female")
+    assert (same.slope, same.r) == (None, None)
+
+
+def test_the_same_study_under_another_id_is_noticed(evaluated: Evaluate) -> None:
+    with pytest.raises(UseError, match="centering used 0 of the 3 people who are evaluated, and 1 of their studies"):
+        evaluated([{}, {}, {"source": tiny_row(50).source}])
+
+
 def test_people_nobody_has_heard_of(evaluated: Evaluate, tmp_path: Path) -> None:
     evaluated([{}] * 3)
     stranger = {"theirs": External({"0" * 32: 90.0})}
@@ -104,7 +129,7 @@ def test_people_nobody_has_heard_of(evaluated: Evaluate, tmp_path: Path) -> None
 
 
 def test_training_people_are_refused_where_centering_used_them(evaluated: Evaluate) -> None:
-    with pytest.raises(UseError, match="centering used 6 of the 6 people who are evaluated; --allow-leakage"):
+    with pytest.raises(UseError, match="centering used 6 of the 6 people who are evaluated, and 6 of their studies"):
         evaluated([{}] * 3, splits=("train",))
     made = evaluated([{}] * 3, splits=("train",), allow_leakage=True)
     assert made.holdout.labelled == 6

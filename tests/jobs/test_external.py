@@ -11,6 +11,7 @@ import pytest
 from lvray.cmr.nifti import write_mask
 from lvray.errors import UseError
 from lvray.jobs.external import files_of, from_csv, from_masks, outcomes_of, overlaps_of
+from lvray.shards.dataset import Dataset
 from lvray.shards.identity import keyed
 from lvray.shards.stream import scan
 from tests.jobs.conftest import TENSORIZE, tiny_row
@@ -37,6 +38,7 @@ def test_ids_become_hashes_and_hashes_stay(tmp_path: Path) -> None:
     (["participant,A", "1000001"], "line 2 has 1 columns, the header 2"),
     (["participant,A", "1000001,much"], "line 2 holds a mass that is not a number"),
     (["participant,A", "1000001,nan"], "line 2 holds a mass that is not a number"),
+    (["participant,A", "1000001,-50"], "line 2 holds a mass outside 0 to 1000 g"),
     (["participant,A", "1000001,1", "1000001,2"], "line 3 repeats the participant"),
     (["participant,A,A", "1000001,1,2"], "name each column once"),
     (["participant,ML4Hseg", "1000001,1"], "not as one of ML4Hseg, ML4Hreg, InlineVF"),
@@ -55,33 +57,40 @@ def test_ids_without_a_key_are_refused(tmp_path: Path) -> None:
         from_csv(tmp_path / "absent.csv", KEY)
 
 
-def save(file: Path, shape: tuple[int, ...] = (4, 5, 3), zooms: tuple[float, ...] = (1.5, 2.0, 10.0)) -> None:
+def save(file: Path, shape: tuple[int, ...] = (4, 5, 3), zooms: tuple[float, ...] = (1.5, 2.0, 10.0),
+         label: int = 2) -> None:
     mask = np.zeros(shape, np.uint8)
-    mask.flat[:8] = 2
+    mask.flat[:8] = label
     mask.flat[8:20] = 1
     nib.save(nib.Nifti1Image(mask, np.diag([*zooms[:3], 1.0])), file)
 
 
-def test_grams_of_masks(tmp_path: Path) -> None:
+def test_grams_of_masks(tmp_path: Path, tiny: Dataset) -> None:
     save(tmp_path / "1000001.nii.gz")
     save(tmp_path / f"{TWO}.nii")
-    assert from_masks(files_of(tmp_path, KEY)) == pytest.approx({ONE: 8 * 30 / 1000 * 1.05, TWO: 8 * 30 / 1000 * 1.05})
+    study, participant = (tiny.index[name][3].as_py() for name in ("study", "participant"))
+    save(tmp_path / f"{study}.nii.gz")
+    expected = dict.fromkeys((ONE, TWO, participant), 8 * 30 / 1000 * 1.05)
+    assert from_masks(files_of(tmp_path, KEY, tiny)) == pytest.approx(expected)
 
 
-def test_masks_that_break_their_contract(tmp_path: Path) -> None:
+def test_masks_that_break_their_contract(tmp_path: Path, tiny: Dataset) -> None:
     with pytest.raises(UseError, match="--masks: the folder holds no NIfTI file"):
-        from_masks(files_of(tmp_path, KEY))
+        from_masks(files_of(tmp_path, KEY, tiny))
     save(tmp_path / "1000001.nii.gz")
     save(tmp_path / "1000001.nii")
     with pytest.raises(UseError, match="file 2 is of the same participant as an earlier one"):
-        from_masks(files_of(tmp_path, KEY))
+        from_masks(files_of(tmp_path, KEY, tiny))
     (tmp_path / "1000001.nii.gz").unlink()
     save(tmp_path / "1000001.nii", (4, 5, 3, 2))
     with pytest.raises(UseError, match="file 1 is not a NIfTI mask that can be read"):
-        from_masks(files_of(tmp_path, KEY))
+        from_masks(files_of(tmp_path, KEY, tiny))
+    save(tmp_path / "1000001.nii", label=3)
+    with pytest.raises(UseError, match="file 1 has labels besides 0, 1"):
+        from_masks(files_of(tmp_path, KEY, tiny))
     (tmp_path / "1000001.nii").write_bytes(b"no NIfTI")
     with pytest.raises(UseError, match="file 1 is not a NIfTI mask that can be read"):
-        from_masks(files_of(tmp_path, KEY))
+        from_masks(files_of(tmp_path, KEY, tiny))
 
 
 def test_outcomes(tmp_path: Path) -> None:
@@ -117,6 +126,6 @@ def test_masks_in_a_rows_grid_are_compared_with_its_outlines(tmp_path: Path) -> 
     moved = elsewhere.affine.copy()
     moved[0, 3] += 5
     write_mask(tmp_path / "masks" / f"{elsewhere.participant}.nii.gz", elsewhere.mask, moved)
-    found = overlaps_of(files_of(tmp_path / "masks", None), dataset)
+    found = overlaps_of(files_of(tmp_path / "masks", None, dataset), dataset)
     assert found.keys() == {same.participant}
     assert found[same.participant]["myocardium"].dice == 1.0
