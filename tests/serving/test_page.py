@@ -150,7 +150,7 @@ def test_from_the_page_to_grams_and_files(checkpoint: Path, browser: Browser, tm
     with serving(checkpoint, Keys(open=True)) as url, looking(browser, url) as page:
         expect(page.get_by_text("Research use only.").first).to_be_visible()
         page.get_by_role("button", name="Try a phantom").click()
-        grams = page.get_by_role("heading", name="LV mass")
+        grams = page.get_by_role("heading", level=2)
         expect(grams).to_have_text(re.compile(r"^LV mass \d+\.\d g$"), timeout=60_000)
         expect(grams).to_be_focused()
         expect(page.get_by_text(words(Flag.DEMO_WEIGHTS))).to_be_visible()
@@ -195,7 +195,7 @@ def test_a_zip_that_is_chosen_or_dropped(checkpoint: Path, study: Path, browser:
     with serving(checkpoint, Keys(open=True)) as url, looking(browser, url) as page:
         chooser = page.get_by_label("Choose a zip")
         chooser.set_input_files(study)
-        expect(page.get_by_role("heading", name="LV mass")).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("heading", level=2)).to_be_visible(timeout=60_000)
         with page.expect_response(lambda answer: URL in answer.url) as answered:
             page.evaluate(drop, [base64.b64encode(study.read_bytes()).decode()])
         assert answered.value.status == 200
