@@ -65,8 +65,8 @@ MODULES = {
                   " rows selection sheet show space state tensorize told tpe track train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
-    "lvray.serving": "app ask desk documents edge forms intake keys messages meter network picture problems reader"
-                     " reading seg sheet source sr web",
+    "lvray.serving": "app ask desk documents edge forms front intake keys messages meter network picture problems"
+                     " reader reading seg sheet source sr web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
                     " patience read s3 schema seen splits standing storage stream studies writer",
 }

@@ -28,10 +28,11 @@ BOTH = "both"
 
 @dataclass(frozen=True)
 class Wish:
-    """network: "seg", "reg", "both", or None: the segmenter where there is one."""
+    """network: "seg", "reg", "both", or None: the segmenter where there is one. form: of FORMS, or None: by Accept."""
 
     network: str | None
     view: bool
+    form: str | None
 
 
 class Desk:
@@ -46,7 +47,7 @@ class Desk:
 
     async def estimate(self, request: Request, wish: Wish) -> tuple[str, bytes]:
         """The media type and the bytes of the answer. Problem, StudyRefused, EnvironmentFault."""
-        form = wanted(request.headers.get("accept"))
+        form = FORMS[wish.form or wanted(request.headers.get("accept"))]
         kinds = self._kinds(wish.network)
         with self._turn(), self._held.hold() as hold:
             async with self._stage("upload"):
@@ -61,7 +62,7 @@ class Desk:
                 answer = Answer(study, found, wish.view)
                 for flag in answer.best.quality:
                     self.tally.note("flag", flag)
-                return form, await asyncio.to_thread(FORMS[form], answer)
+                return form.media_type, await self.worker.run(form.make, answer)
 
     def _kinds(self, network: str | None) -> list[str]:
         kinds = [*self.askers] if network == BOTH else [network or next(iter(self.askers))]

@@ -30,6 +30,8 @@ class Picture(Document):
     spacing_mm: tuple[float, float] = Field(description="Of rows, of columns.", examples=[[1.83, 1.83]])
     slices: list[str] = Field(description="PNG of 8 bits, base to apex, at ED, as data: URIs.")
     contours: list[Outline]
+    words: dict[str, str] = Field(description="What each flag of `quality` means.",
+                                  examples=[{"phantom": "images of a phantom, not of a person"}])
 
 
 class Estimate(Document):
@@ -37,7 +39,8 @@ class Estimate(Document):
 
     method: str = Field(examples=["ML4Hseg"])
     mass_g: float = Field(examples=[95.6])
-    centred_g: float | None = Field(description="Less the network's bias; of a calibrated one.")
+    centred_g: float | None = Field(description="mass_g less the network's bias: the middle of interval_g.",
+                                    examples=[96.2])
     interval_g: tuple[float, float] | None = Field(examples=[[80.1, 112.4]])
     interval_level: float | None = Field(examples=[0.9])
     lvmi_g_m2: float | None = Field(examples=[50.2])
@@ -115,6 +118,9 @@ def _example(status: int) -> dict[str, Any]:
 
 
 BINARY = {"type": "string", "format": "binary"}
+FILES: dict[int | str, dict[str, Any]] = {200: {"description": "The estimate, in the form asked for", "content": {
+    kind: {"schema": BINARY} for kind in ("application/dicom", "image/png", "application/gzip")}}}
+"""What answers an operation beside JSON."""
 BODY = {"requestBody": {"required": True, "content": {
     "application/zip": {"schema": BINARY},
     FORM_TYPE: {"schema": {"type": "object", "properties": {"study": BINARY}, "required": ["study"]}},

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.utils import pack_bits
 from pydicom.sr.codedict import codes
@@ -37,13 +38,12 @@ SERIES, MANUFACTURER = 9001, "lvray"
 def segmentation(source: Source, estimate: Estimate) -> Dataset:
     """The mask as two binary segments, 1 cavity and 2 myocardium, in the study and frame of reference of the images.
 
-    StudyRefused: an estimate without a mask (ML4Hreg).
+    StudyRefused: what `drawn` refuses.
     """
-    if estimate.mask is None:
-        raise StudyRefused(Reason.NO_MASK, "the network tells the mass without outlines: there is no mask to give")
+    mask = drawn(estimate)
     uid, first = source.uid(estimate, "SEG"), source.images[0]
     seg = Segmentation(
-        source_images=_stand_ins(source), pixel_array=estimate.mask, segmentation_type=SegmentationTypeValues.BINARY,
+        source_images=_stand_ins(source), pixel_array=mask, segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_described(estimate, uid, *segment) for segment in SEGMENTS],
         series_instance_uid=derived(uid, "series"), series_number=SERIES, series_description=f"LV mask - {RESEARCH}",
         sop_instance_uid=uid, instance_number=1, content_label="LV", content_description=RESEARCH,
@@ -54,6 +54,13 @@ def segmentation(source: Source, estimate: Estimate) -> Dataset:
     if "SliceThickness" not in first:
         del seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
     return settled(seg, source, derived(uid, "dimensions"))
+
+
+def drawn(estimate: Estimate) -> NDArray[np.uint8]:
+    """Its mask. StudyRefused: an estimate without one (ML4Hreg)."""
+    if estimate.mask is None:
+        raise StudyRefused(Reason.NO_MASK, "the network tells the mass without outlines: there is no mask to give")
+    return estimate.mask
 
 
 def device(estimate: Estimate) -> dict[str, Any]:

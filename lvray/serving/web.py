@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 
 import lvray
 from lvray.nets.trained import Trained
-from lvray.serving import problems
+from lvray.serving import front, problems
 from lvray.serving.desk import Desk, Wish
-from lvray.serving.documents import BODY, Both, Estimate, Models
+from lvray.serving.documents import BODY, FILES, Both, Estimate, Models
 from lvray.serving.documents import problems as described
 from lvray.serving.problems import MEDIA_TYPE, Problem
 
@@ -29,7 +29,7 @@ log = logging.getLogger("ray.serve")
 
 
 def web(desk: Desk) -> FastAPI:
-    """The application of one reader. No /docs: FastAPI's page loads its scripts from elsewhere."""
+    """The application of one reader, with the page at /. No /docs: FastAPI's page loads its scripts from elsewhere."""
 
     def refusal(error: Exception) -> Response:
         """Never a traceback: Serve would log it, and messages of others' libraries hold file names and ids."""
@@ -89,18 +89,25 @@ def web(desk: Desk) -> FastAPI:
         return JSONResponse({"models": [_card(await asker.trained()) for asker in desk.askers.values()]})
 
     @api.post("/v1/estimate", summary="LV mass of a study.", openapi_extra=BODY, response_model=Estimate | Both,
-              responses=described(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503), **keyed)
+              responses=FILES | described(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503), **keyed)
     async def estimate(
             request: Request,
             network: Annotated[Literal["seg", "reg", "both"] | None,
                                Query(description="By itself the segmenter, where there is one.")] = None,
-            view: Annotated[bool, Query(description="Pictures and outlines of every slice too.")] = False) -> Response:
-        kind, body = await desk.estimate(request, Wish(network, view))
+            form: Annotated[Literal["json", "seg", "sr", "png", "nifti"] | None,
+                            Query(description="JSON; DICOM Segmentation; DICOM structured report; a picture of every"
+                                              " slice; the mask as NIfTI (.nii.gz). By itself what Accept names, where"
+                                              " application/dicom is the segmentation.")] = None,
+            view: Annotated[bool, Query(description="Of JSON: pictures and outlines of every slice too.")] = False,
+    ) -> Response:
+        kind, body = await desk.estimate(request, Wish(network, view, form))
         return Response(body, media_type=kind)
 
     @api.get("/metrics", summary="Prometheus metrics of all replicas.", **keyed, responses=described(401, 429, 503))
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(await desk.tally.text(), media_type=CONTENT_TYPE_LATEST)
+
+    front.add(api.router)
 
     async def missing(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

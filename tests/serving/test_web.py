@@ -95,7 +95,7 @@ def test_what_is_asked_wrongly(checkpoint: Path) -> None:
         await refused(404, "no_such_network", f"{URL}?network=reg", headers=ZIP)
         await refused(404, "no_such_network", f"{URL}?network=both", headers=ZIP)
         await refused(404, "not_found", f"/v1/{EID}")
-        await refused(406, "not_acceptable", headers={"Accept": "image/png, text/html;q=0.5"})
+        await refused(406, "not_acceptable", headers={"Accept": "image/gif, text/html;q=0.5"})
         await refused(413, "too_large", content=bytes(1 << 20) + b"x", headers=ZIP)
         await refused(413, "too_large", content=pieces(), headers=ZIP)
         check(await client.get(URL), 405, "method_not_allowed")
@@ -186,10 +186,10 @@ def test_the_models_and_openapi(checkpoint: Path, regressor: Path) -> None:
         assert [(m.kind, m.recipe, m.box, m.for_show) for m in models] == [
             ("seg", "smoke_seg", (6, 48, 48), True), ("reg", "smoke_reg", (6, 48, 48), True)]
         found = (await client.get("/openapi.json")).json()
-        assert set(found["paths"]) == {"/v1/estimate", "/v1/models", "/healthz", "/readyz", "/metrics"}
+        assert set(found["paths"]) == {"/v1/estimate", "/v1/models", "/healthz", "/readyz", "/metrics", "/phantom.zip"}
         post = found["paths"][URL]["post"]
         assert set(post["requestBody"]["content"]) == {"application/zip", "multipart/form-data", "application/json"}
-        assert {p["name"] for p in post["parameters"]} == {"network", "view"}
+        assert {p["name"] for p in post["parameters"]} == {"network", "view", "form"}
         assert post["security"] == [{"HTTPBearer": []}]
         for status, answer in post["responses"].items():
             assert status == "200" or MEDIA_TYPE in answer["content"]
