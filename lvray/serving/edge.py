@@ -10,12 +10,16 @@ Proxies find this by RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=lvray.serving.edg
 from __future__ import annotations
 
 import asyncio
+import os
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lvray.serving.problems import MEDIA_TYPE, Problem, busy
 
+STUDIES = "/v1/estimate"
+AT_ONCE = int(os.environ.get("LVRAY_PROXY_STUDIES", "128"))
+"""Requests for estimates that a proxy has open; readers refuse sooner, but a proxy keeps what they have not taken."""
 RETRY_SECONDS = 1
 DRAIN_SECONDS = 30.0
 """So long a client may take over the rest of a body that nobody wants any more."""
@@ -27,14 +31,22 @@ def middlewares() -> list[Middleware]:
 
 class Edge:
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self._app, self._open = app, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         answer = _Answer(receive, send)
-        await self._app(scope, answer.receive, answer.send)
+        counts = scope["path"] == STUDIES
+        if counts and self._open >= AT_ONCE:
+            await answer.problem(busy("too many requests are open: come back", RETRY_SECONDS, "queue_full"))
+            return
+        self._open += counts
+        try:
+            await self._app(scope, answer.receive, answer.send)
+        finally:
+            self._open -= counts
         if not answer.started:
             await answer.problem(busy("whoever had this request is gone: send it again", RETRY_SECONDS))
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 
+from lvray.serving.problems import busy
+
 Event = tuple[str, float, str]
 """Metric, value, label: of a histogram an observation, of a counter what to add."""
 STAGES = ("upload", "read", "network", "answer", "all")
@@ -65,10 +67,13 @@ class Tally:
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
     async def text(self) -> bytes:
-        """In Prometheus's text format, with all that this reader has counted."""
+        """In Prometheus's text format, with all that this reader has counted. Problem: 503, the actor is away."""
         if self._sending is not None:
             await self._sending
-        text: bytes = await self._meter.text.remote()
+        try:
+            text: bytes = await self._meter.text.remote()
+        except Exception:
+            raise busy("whoever adds up the metrics is starting anew", 1) from None
         return text
 
     async def _send(self) -> None:

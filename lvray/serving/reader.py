@@ -1,4 +1,4 @@
-"""The replica that takes requests, and what it is told. No torch, which would treble its memory and its start."""
+"""The replica that takes requests, and what it is told. No torch: 100 MB less, and a sooner start."""
 
 from __future__ import annotations
 

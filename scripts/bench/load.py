@@ -91,7 +91,7 @@ async def overloaded(url: str, bodies: list[bytes], seconds: float, rate: float)
 
 
 def tree_bytes() -> int:
-    """Memory of this process and all below it, what they share counted once (proc(5): Pss)."""
+    """Memory of all processes below this one, what they share counted once (proc(5): Pss)."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -101,7 +101,7 @@ def tree_bytes() -> int:
     own = {os.getpid()}
     while grown := {pid for pid, parent in parents.items() if parent in own} - own:
         own |= grown
-    return sum(map(_pss, own))
+    return sum(map(_pss, own - {os.getpid()}))
 
 
 def _pss(pid: int) -> int:

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lvray.serving.edge import Edge
+from lvray.serving.edge import AT_ONCE, STUDIES, Edge
 from lvray.serving.problems import MEDIA_TYPE
 
 
-def asked(app: ASGIApp, body: Sequence[bytes] = (b"",)) -> tuple[list[Message], list[bytes]]:
+def asked(app: ASGIApp, body: Sequence[bytes] = (b"",), path: str = STUDIES,
+          open_already: int = 0) -> tuple[list[Message], list[bytes]]:
     """What was sent for a request of these pieces, and the pieces that nobody has taken."""
     left = list(body)
+    edge = Edge(app)
+    edge._open = open_already
 
     async def receive() -> Message:
         if not left:
@@ -32,7 +35,7 @@ def asked(app: ASGIApp, body: Sequence[bytes] = (b"",)) -> tuple[list[Message], 
         else:
             sent.append(message)
 
-    asyncio.run(asyncio.wait_for(Edge(app)({"type": "http"}, receive, send), 20))
+    asyncio.run(asyncio.wait_for(edge({"type": "http", "path": path}, receive, send), 20))
     return sent, left
 
 
@@ -90,3 +93,11 @@ def test_an_answer_passes_as_it_is() -> None:
     sent, left = asked(answering(200, b"application/json", b"{}"), [b"x", b"y"])
     assert [m.get("body") for m in sent] == [None, b"{}"]
     assert len(left) == 1
+
+
+def test_a_proxy_has_so_many_studies_open_and_no_more() -> None:
+    app = answering(200, b"application/json", b"{}")
+    sent, left = asked(app, [b"x"] * 5, open_already=AT_ONCE)
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["reason"], left) == (503, "queue_full", [])
+    assert asked(app, open_already=AT_ONCE - 1)[0][0]["status"] == 200
+    assert asked(app, path="/healthz", open_already=AT_ONCE)[0][0]["status"] == 200

@@ -14,12 +14,13 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from ray.exceptions import ActorDiedError
 
 from lvray.serving import documents, reading
 from lvray.serving.desk import Desk
 from lvray.serving.problems import MEDIA_TYPE
 from tests.serving.conftest import make, predicted
-from tests.serving.within import EID, URL, ZIP, ask, check, zipped
+from tests.serving.within import EID, URL, ZIP, Handle, ask, check, zipped
 
 
 def test_an_answer_is_the_json_of_predict(checkpoint: Path, regressor: Path, study: Path) -> None:
@@ -176,6 +177,24 @@ def test_metrics_count_and_name_nobody(checkpoint: Path, study: Path) -> None:
             assert line in text
         assert EID not in text
         assert "_created" not in text
+
+    ask(scenario, {"seg": [checkpoint]})
+
+
+def test_counts_wait_for_the_actor_that_adds_them_up(checkpoint: Path, study: Path) -> None:
+    class Away:
+        async def add(self, *_: object) -> None:
+            raise ActorDiedError
+
+        text = add
+
+    async def scenario(client: httpx.AsyncClient, desk: Desk) -> None:
+        meter, desk.tally._meter = desk.tally._meter, Handle(Away())
+        assert (await client.post(URL, content=study.read_bytes(), headers=ZIP)).status_code == 200
+        check(await client.get("/metrics"), 503, "unavailable")
+        desk.tally._meter = meter
+        await client.get("/healthz/none")
+        assert 'lvray_requests_total{status="200"} 1.0' in (await client.get("/metrics")).text
 
     ask(scenario, {"seg": [checkpoint]})
 
