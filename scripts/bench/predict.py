@@ -228,13 +228,14 @@ def say(what: str) -> None:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--src", required=True, help="DICOM")
+    asked.add_argument("--src", help="DICOM; without it the shards alone")
     asked.add_argument("--data", required=True, help="the data set made of it")
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     args = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder, cluster():
-        found = {network: bench(network, {"shards": args.data, "DICOM": args.src}, args.rounds, Path(folder))
+        sources = {"shards": args.data, **({"DICOM": args.src} if args.src else {})}
+        found = {network: bench(network, sources, args.rounds, Path(folder))
                  for network in args.networks}
     print(json.dumps(found))
 
