@@ -61,6 +61,7 @@ class Case:
     """One of the largest errors. An individual's values: for the pictures and their captions only."""
 
     participant: str
+    study: str
     manual_g: float
     estimate_g: float
     flags: tuple[str, ...]
@@ -99,7 +100,7 @@ def of_outcomes(people: Sequence[Labelled], grams: Grams, outcomes: Mapping[str,
 def worst(people: Sequence[Labelled], grams: Grams, method: str) -> tuple[Case, ...]:
     """The ten largest errors, the largest first."""
     ordered = sorted(people, key=lambda p: (-abs(grams[p.participant] - p.manual_g), p.participant))
-    return tuple(Case(p.participant, p.manual_g, grams[p.participant],
+    return tuple(Case(p.participant, p.study, p.manual_g, grams[p.participant],
                       tuple(sorted(p.flags | p.estimate_flags.get(method, frozenset())))) for p in ordered[:WORST])
 
 

@@ -37,6 +37,8 @@ class Person:
     """Of a method's mask with the study's outlines, by its name and by structure."""
     intervals_g: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Of a method that was calibrated: where the manual mass should be."""
+    study: str = ""
+    """The study's keyed hash."""
 
     def lvh(self, mass_g: float | None) -> bool | None:
         """LV hypertrophy at that mass; None where mass, size or sex is unknown."""

@@ -22,7 +22,7 @@ from lvray.evidence.conformal import Intervals
 from lvray.evidence.details import Outcome
 from lvray.evidence.evaluation import METHODS, Evaluation, Method, evaluate
 from lvray.evidence.overlap import Overlap
-from lvray.evidence.people import Person
+from lvray.evidence.people import Person, labelled
 from lvray.evidence.report import Picture, Report, write_report
 from lvray.jobs import apart, rows, trial
 from lvray.jobs.calibrate import use_of, uses_of
@@ -95,8 +95,8 @@ def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
     page = write_report(out, Report(
         title=f"LV mass: {', '.join(ask.splits)}", data=ask.described or _described(dataset), evaluation=evaluation,
         individuals=ask.pictures,
-        pictures=tuple(_overview(dataset, evaluation, people, segmenter)) if ask.pictures else (),
-        worst=tuple(_worst(dataset, evaluation, evaluated, segmenter)) if ask.pictures else (),
+        pictures=tuple(_overview(dataset, people, segmenter)) if ask.pictures else (),
+        worst=tuple(_worst(dataset, evaluation, segmenter)) if ask.pictures else (),
         facts=_facts(dataset, predictors, checkpoints, found), warnings=tuple(doubts), hide_small=ask.hide_small,
         limits=(*((DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()),
                 *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external))))
@@ -117,7 +117,7 @@ def _check_known(name: str, participants: Collection[str], dataset: Dataset) -> 
 
 def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str, Estimated | str]],
             external: Mapping[str, External]) -> list[Person]:
-    columns = ("participant", "manual_g", "inlinevf_g", "sex", "height_cm", "weight_kg", "spacing", "flags")
+    columns = ("participant", "study", "manual_g", "inlinevf_g", "sex", "height_cm", "weight_kg", "spacing", "flags")
     table = dataset.index.select(columns).take(pa.array(of, pa.int64()))
     people = []
     for number, row in zip(of, table.to_pylist(), strict=True):
@@ -127,7 +127,8 @@ def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str
             who, row["manual_g"],
             {**{name: what.mass_g for name, what in known.items()}, "InlineVF": row["inlinevf_g"],
              **{name: theirs.grams.get(who) for name, theirs in external.items()}},
-            row["sex"], row["height_cm"], row["weight_kg"], pixel_mm=row["spacing"][2], flags=frozenset(row["flags"]),
+            row["sex"], row["height_cm"], row["weight_kg"], study=row["study"], pixel_mm=row["spacing"][2],
+            flags=frozenset(row["flags"]),
             estimate_flags={name: what.flags for name, what in known.items()},
             overlaps={**{name: what.overlap for name, what in known.items() if what.overlap is not None},
                       **{name: theirs.overlaps[who] for name, theirs in external.items() if who in theirs.overlaps}},
@@ -135,17 +136,15 @@ def _people(dataset: Dataset, of: Sequence[int], found: Mapping[int, Mapping[str
     return people
 
 
-def _overview(dataset: Dataset, evaluation: Evaluation, people: Sequence[Person],
-              segmenter: Predictor | None) -> list[Picture]:
+def _overview(dataset: Dataset, people: Sequence[Person], segmenter: Predictor | None) -> list[Picture]:
     """One person's heart as each of the paper's methods sees it: of those with outlines, the one of median mass."""
-    outlined = dataset.column("has_mask")
-    rows_of = {p.participant: row for row, p in _first_rows(dataset, people).items() if outlined[row]}
-    them = sorted((p for p in people if p.participant in rows_of and p.manual_g is not None),
+    outlined, row_of = dataset.column("has_mask"), _row_of(dataset)
+    them = sorted((p for p in labelled(people, ())[0] if outlined[row_of[p.study]]),
                   key=lambda p: (p.manual_g, p.participant))
     if not them or segmenter is None:
         return []
     who = them[len(them) // 2]
-    [(row, mask)] = rows.pictures(dataset, [rows_of[who.participant]], segmenter)
+    [(row, mask)] = rows.pictures(dataset, [row_of[who.study]], segmenter)
     titles = [f"{name}: {grams:.0f} g" if (grams := who.estimates_g.get(name)) is not None else f"{name}: none"
               for name in ("ML4Hreg", "ML4Hseg", "InlineVF")]
     titles[2] = titles[2] if row.mask_source == "inlinevf" else f"outlines: {SOURCES[row.mask_source]}"
@@ -154,24 +153,17 @@ def _overview(dataset: Dataset, evaluation: Evaluation, people: Sequence[Person]
                     " diastole, on the middle slice.", figures.overview(_shown(row, mask), titles))]
 
 
-def _first_rows(dataset: Dataset, people: Sequence[Person]) -> dict[int, Person]:
-    """The first row of each participant."""
-    by_hash = {p.participant: p for p in people}
-    seen: dict[str, int] = {}
-    for row, participant in enumerate(dataset.index["participant"].to_pylist()):
-        if participant in by_hash:
-            seen.setdefault(participant, row)
-    return {row: by_hash[participant] for participant, row in seen.items()}
+def _row_of(dataset: Dataset) -> dict[str, int]:
+    """Row numbers by study."""
+    return {study: row for row, study in enumerate(dataset.index["study"].to_pylist())}
 
 
-def _worst(dataset: Dataset, evaluation: Evaluation, evaluated: Sequence[int],
-           segmenter: Predictor | None) -> list[Picture]:
+def _worst(dataset: Dataset, evaluation: Evaluation, segmenter: Predictor | None) -> list[Picture]:
     """The largest errors, with their contours."""
-    participants = dataset.index["participant"].take(pa.array(evaluated, pa.int64())).to_pylist()
-    row_of = {participant: row for row, participant in reversed(list(zip(evaluated, participants, strict=True)))}
+    row_of = _row_of(dataset)
     made = []
     for case in evaluation.worst:
-        [(row, mask)] = rows.pictures(dataset, [row_of[case.participant]], segmenter)
+        [(row, mask)] = rows.pictures(dataset, [row_of[case.study]], segmenter)
         made.append(Picture(
             f"Study {row.study[:8]}: {case.estimate_g - case.manual_g:+.1f} g",
             f"{evaluation.reference} {case.estimate_g:.1f} g, manual {case.manual_g:.1f} g. Flags:"

@@ -101,6 +101,7 @@ def test_a_second_study_with_a_label_stands_in_for_a_first_without(evaluated: Ev
     first = tiny_row(0).participant
     made = evaluated([{"manual_g": None}, {"participant": first}, {}])
     assert (made.holdout.repeats, made.holdout.unlabelled, made.holdout.labelled) == (1, 0, 2)
+    assert tiny_row(1).study in {case.study for case in made.worst}  # whose picture is shown
 
 
 def test_without_training_people(evaluated: Evaluate) -> None:
