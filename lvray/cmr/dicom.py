@@ -62,8 +62,10 @@ class Frame:
     """Frame within its file, from 0."""
     instance: int
     """InstanceNumber; in a multi-frame file the frame's original one where it is kept, else its number."""
+    sop_class: str
     uid: str = field(repr=False)
     series: str = field(repr=False)
+    frame_of_reference: str = field(repr=False)
     series_number: int
     description: str
     acquired: str = field(repr=False)
@@ -171,7 +173,8 @@ def _frame(ds: Facts, facts: Facts, overlaid: range, member: Member, index: int)
     patient, study = _text(ds, "PatientID"), _text(ds, "StudyInstanceUID")
     return Frame(
         member=member, index=index, instance=int(facts.get("InstanceNumber") or 0),
-        uid=_text(ds, "SOPInstanceUID"), series=_text(ds, "SeriesInstanceUID"),
+        sop_class=_text(ds, "SOPClassUID"), uid=_text(ds, "SOPInstanceUID"), series=_text(ds, "SeriesInstanceUID"),
+        frame_of_reference=_text(ds, "FrameOfReferenceUID"),
         series_number=int(ds.get("SeriesNumber") or 0), description=_text(ds, "SeriesDescription"),
         acquired=_text(facts, "FrameAcquisitionDateTime") or _text(ds, "AcquisitionDateTime")
         or _text(ds, "AcquisitionDate") + (_text(ds, "AcquisitionTime") or _text(ds, "ContentTime")),
