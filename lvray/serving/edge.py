@@ -20,6 +20,7 @@ from lvray.serving.problems import MEDIA_TYPE, Problem, busy
 STUDIES = "/v1/estimate"
 AT_ONCE = int(os.environ.get("LVRAY_PROXY_STUDIES", "128"))
 """Requests for estimates that a proxy has open; readers refuse sooner, but a proxy keeps what they have not taken."""
+BLOCK_BYTES = 4 << 20
 RETRY_SECONDS = 1
 DRAIN_SECONDS = 30.0
 """So long a client may take over the rest of a body that nobody wants any more."""
@@ -62,14 +63,22 @@ class _Answer:
         self.started = False
 
     async def receive(self) -> Message:
-        """While the answer is an error, what comes in goes nowhere; the proxy would keep it."""
+        """Whole blocks, each of which costs a reader a call of this process. While the answer is an error, what comes
+        in goes nowhere; the proxy would keep it."""
+        block = bytearray()
         while True:
             message = await self._receive()
-            if message["type"] != "http.request" or not message.get("more_body"):
+            if message["type"] != "http.request":
                 self._complete.set()
                 return message
-            if not self._refused:
-                return message
+            block += message.get("body", b"")
+            if not message.get("more_body"):
+                self._complete.set()
+                return {**message, "body": bytes(block)}
+            if self._refused:
+                block.clear()
+            elif len(block) >= BLOCK_BYTES:
+                return {**message, "body": bytes(block)}
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

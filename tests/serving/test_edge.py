@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lvray.serving.edge import AT_ONCE, STUDIES, Edge
+from lvray.serving.edge import AT_ONCE, BLOCK_BYTES, STUDIES, Edge
 from lvray.serving.problems import MEDIA_TYPE
 
 
@@ -90,9 +90,47 @@ def test_a_refused_body_is_read_to_its_end_before_the_answer_ends() -> None:
 
 
 def test_an_answer_passes_as_it_is() -> None:
-    sent, left = asked(answering(200, b"application/json", b"{}"), [b"x", b"y"])
+    sent, left = asked(answering(200, b"application/json", b"{}"), [bytes(BLOCK_BYTES), b"y"])
     assert [m.get("body") for m in sent] == [None, b"{}"]
     assert len(left) == 1
+
+
+def test_a_body_comes_in_blocks_and_to_the_last_byte() -> None:
+    pieces = [bytes([number]) * (BLOCK_BYTES // 3) for number in range(1, 9)]
+    blocks: list[bytes] = []
+
+    async def takes(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            blocks.append(message["body"])
+            if not message["more_body"]:
+                break
+        await answering(200, b"application/json", b"{}")(scope, receive_nothing, send)
+
+    async def receive_nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    asked(takes, pieces)
+    assert b"".join(blocks) == b"".join(pieces)
+    assert len(blocks) == 2
+
+
+def test_a_client_that_goes_away_is_told_at_once() -> None:
+    messages: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+    found: list[Message] = []
+
+    async def takes(scope: Scope, receive: Receive, send: Send) -> None:
+        found.append(await receive())
+        await answering(200, b"application/json", b"{}")(scope, receive, send)
+
+    async def receive() -> Message:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: Message) -> None:
+        pass
+
+    asyncio.run(Edge(takes)({"type": "http", "path": STUDIES}, receive, send))
+    assert found == [{"type": "http.disconnect"}]
 
 
 def test_a_proxy_has_so_many_studies_open_and_no_more() -> None:
