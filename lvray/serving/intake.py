@@ -73,17 +73,22 @@ async def taken(request: Request, limits: Serve, hold: Hold) -> bytes | str:
 
 
 async def _body(request: Request, form: _Form | None, most: int, hold: Hold) -> bytearray:
-    declared, got, body = int(request.headers.get("content-length", 0)), 0, bytearray()
+    got, body = 0, bytearray()
+    _check(int(request.headers.get("content-length", 0)), most)
     async for chunk in request.stream():
         got += len(chunk)
-        if max(declared, got) > most:
-            raise Problem(413, f"more than {most >> 10} KiB; send the short axis alone")
+        _check(got, most)
         hold(len(chunk))
         if form is None:
             body += chunk
         else:
             form.feed(chunk)
     return body if form is None else form.file()
+
+
+def _check(size: int, most: int) -> None:
+    if size > most:
+        raise Problem(413, f"more than {most >> 10} KiB; send the short axis alone")
 
 
 def _uri(body: bytearray) -> str:
