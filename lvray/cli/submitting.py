@@ -9,8 +9,10 @@ import shlex
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -49,9 +51,7 @@ def submit(context: typer.Context,
 
     Example: lvray submit --address http://HEAD:8265 train paper_seg --data s3://bucket/shards --run s3://bucket/runs/a
     """
-    where = address or os.environ.get("RAY_ADDRESS")
-    if not where:
-        raise UseError("no cluster: give --address http://HEAD:8265, or set RAY_ADDRESS to it")
+    where = _address(address)
     called, *arguments = command
     commands: Any = context.find_root().command
     if called not in JOBS:
@@ -79,7 +79,19 @@ def submit(context: typer.Context,
         sent = Job.send(connect(where), Order(
             _name(called, packed), GUARD.format(version=lvray.__version__) + line, _metadata(called, packed),
             runtime_env))
-    _until_its_end(sent, where, as_json)
+    until_its_end(sent, where, as_json)
+
+
+def _address(given: str | None) -> str:
+    address = given or os.environ.get("RAY_ADDRESS")
+    if not address:
+        raise UseError("no cluster: give --address http://HEAD:8265, or set RAY_ADDRESS to it")
+    with suppress(ValueError):
+        at = urlsplit(address)
+        if at.scheme in ("http", "https") and at.hostname and at.port != 0:
+            return address
+    raise UseError(f"{'--address' if given else 'RAY_ADDRESS'}: the URL of the cluster's dashboard is wanted, as in"
+                   " http://HEAD:8265")
 
 
 def _variable(name: str) -> str:
@@ -102,7 +114,7 @@ def _metadata(called: str, values: dict[str, Any]) -> dict[str, str]:
             **{name: str(values[key]) for key, name in known.items() if key in values}}
 
 
-def _until_its_end(job: Job, address: str, as_json: bool) -> None:
+def until_its_end(job: Job, address: str, as_json: bool) -> None:
     """Follow the job. Exits with its code."""
     out = sys.stderr if as_json else sys.stdout
 
@@ -127,12 +139,16 @@ def _until_its_end(job: Job, address: str, as_json: bool) -> None:
 
 def _stop_wanted() -> bool:
     """Asked on a terminal; elsewhere no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _terminal():
         return False
     try:
         return typer.confirm("\nStop the job? Without an answer, or with no, it runs on", err=True)
     except (typer.Abort, KeyboardInterrupt):
         return False
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _leave(job: Job, address: str, as_json: bool) -> None:

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from lvray.errors import EnvironmentFault, LvrayError, UseError
+from lvray.errors import EnvironmentFault, LvrayError
 
 ANSWER_SECONDS = 20
 """In which the head must take a connection, and then answer."""
@@ -65,11 +64,7 @@ class Client(JobSubmissionClient):
 
 
 def connect(address: str) -> Client:
-    """A client of the dashboard at a URL. UseError: no URL of one. EnvironmentFault: it does not answer, or wants
-    another token."""
-    at = urlsplit(address)
-    if at.scheme not in ("http", "https") or not at.hostname:
-        raise UseError("--address: the URL of the cluster's dashboard is wanted, as in http://HEAD:8265")
+    """A client of the dashboard at a URL. EnvironmentFault: it does not answer, or wants another token."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -104,7 +99,10 @@ class Job:
 
     def stop(self) -> None:
         """Have Ray send the command SIGTERM; it saves, then ends."""
-        self._client.stop_job(self.id)
+        try:
+            self._client.stop_job(self.id)
+        except RuntimeError as error:
+            raise LvrayError(f"the job cannot be stopped: {_first_line(error)}") from error
 
     def follow(self, emit: Emit) -> End:
         """Emit the log, from where the last call left off, until the job has ended. A connection that breaks is made
@@ -166,7 +164,7 @@ def _end(details: JobDetails) -> End:
     if details.status == JobStatus.STOPPED:
         return End(status, SIGNALLED + signal.SIGTERM)
     if code is None:
-        what = f"{details.error_type or 'no reason given'}: {_first_line(details.message)}"
+        what = ": ".join(filter(None, [details.error_type, _first_line(details.message or "")])) or "no reason given"
         return End(status, EnvironmentFault.exit_code, f"Ray could not run the job, or lost it ({what})")
     return End(status, code if code >= 0 else SIGNALLED - code)
 
