@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import ValidationError
 from ray import tune as ray_tune
 from ray.tune import Callback, FailureConfig, RunConfig, Trainable, TuneConfig, Tuner
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.stopper import Stopper
 
@@ -54,6 +55,9 @@ FIRST_RUNG = 9
 """The first rung is at a ninth of the epochs, the next at a third."""
 NOTHING: dict[str, float] = {"memory": 1}
 """What a trial reserves beside its workers: Tune wants something, and every CPU counts."""
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+"""What Tune would copy from here into its trials' runtime environment, which Ray logs and the dashboard shows. Every
+node has its own."""
 RETRIES = 3
 """Of a trial whose store or node has gone, from its own checkpoint."""
 
@@ -89,11 +93,10 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     holds. LvrayError: every trial failed. Stopped, KeyboardInterrupt: as `fit.fit`.
     """
     recipes.check_workers(recipe, workers[1])
-    dataset = check(recipe, data, run, searched)
+    dataset = check(recipe, data, run, searched, seed)
     fit.check_room(workers, concurrent)
     storage.preflight(run, write=True, what="the run's folder")
-    described = {name: part.model_dump(mode="json") for name, part in searched.items()}
-    claim(run, {**belonging(recipe, dataset.checksum), "seed": seed, "space": described}, CLAIM)
+    claim(run, {**belonging(recipe, dataset.checksum), **_beside(searched, seed)}, CLAIM)
     run = storage.absolute(run)
     plan = Plan(recipe, dataset.uri, run, workers, concurrent, tuple(track))
     watch = _Watch(run, tell)
@@ -106,14 +109,19 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     return Search(storage.join(run, checkpoints.BEST), done)
 
 
-def check(recipe: Recipe, data: str, run: str, searched: Space) -> Dataset:
+def check(recipe: Recipe, data: str, run: str, searched: Space, seed: int) -> Dataset:
     """The data set of a search that may begin or go on, as far as that is seen without Ray. UseError, EnvironmentFault:
     as `tune`."""
     space.check(searched, recipe)
-    dataset, rows = train.check(recipe, data, run, file=CLAIM)
+    dataset, rows = train.check(recipe, data, run, file=CLAIM, more=_beside(searched, seed))
     if not len(rows.validation):
         raise UseError("the data set has no study to validate on: a search compares validations")
     return dataset
+
+
+def _beside(searched: Space, seed: int) -> dict[str, Any]:
+    """What a search belongs to beside recipe, data and code."""
+    return {"seed": seed, "space": {name: part.model_dump(mode="json") for name, part in searched.items()}}
 
 
 def _begun(plan: Plan, searched: Space, trials: int) -> dict[int, dict[str, Value]]:
@@ -150,6 +158,7 @@ def _tuner(plan: Plan, search: Tpe, watch: _Watch, trials: int) -> Tuner:
     uri = storage.join(plan.run, "ray")
     storage.make_folder(uri, "the run's folder")
     filesystem, path = storage.pyarrow_filesystem(uri)
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
     first = min(max(1, plan.recipe.epochs // FIRST_RUNG, plan.recipe.validate_epochs), plan.recipe.epochs)
     return Tuner(
         ray_tune.with_resources(ray_tune.with_parameters(_Trial, plan=plan), NOTHING),
