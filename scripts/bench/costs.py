@@ -3,7 +3,6 @@ one and two workers."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +23,8 @@ from scripts.bench.memory import made
 from scripts.bench.rivals.tree import cpu_seconds
 from scripts.bench.rounds import spread
 
-ROWS = 192
-EPOCHS = 4
+ROWS = 96
+EPOCHS = 3
 SMALL = recipes.override(recipes.smoke_seg(), ["network.width=16", "network.box=12,64,64", f"epochs={EPOCHS}",
                                                   "validate_epochs=1", "patience=null"])
 """As world.py has it: of workers of one thread."""
@@ -82,11 +81,13 @@ def _loader_cpu(recipe: Recipe, dataset: Dataset) -> float:
     rows = select(dataset, ["train"], ["mask" if recipe.network.kind == "seg" else "manual_g"])
     epochs = 1 + (COLD + WARM) * recipe.stream.batch // len(rows)
     stream = batches(dataset, rows, recipe.stream, partial(prepare.collate, recipe), epochs=epochs)
-    with contextlib.closing(stream):  # type: ignore[type-var]
-        list(islice(stream, COLD))
-        busy = cpu_seconds()
-        list(islice(stream, WARM))
-        return (cpu_seconds() - busy) / (WARM * recipe.stream.batch)
+    list(islice(stream, COLD))
+    busy = cpu_seconds()
+    list(islice(stream, WARM))
+    busy = cpu_seconds() - busy
+    for _ in stream:  # to its end: Ray would go on reading, and leave training no CPU
+        pass
+    return busy / (WARM * recipe.stream.batch)
 
 
 def trained(dataset: Dataset, run: Path, workers: int, batch: int) -> Trained:

@@ -52,7 +52,8 @@ def main() -> None:
     whole, packed = (sum(float(part[name]) for part in parts) for name in ("mb", "gzip_mb"))
     print(f"{'layer, MB':<70}{'':>8}{'gzip':>8}")
     for part in parts:
-        print(f"{str(part['made'])[-68:]:<70}{part['mb']:>8.0f}{part['gzip_mb']:>8.0f}")
+        line = str(part["made"]).rpartition("/bin/sh -c ")[2].removeprefix("#(nop) ")
+        print(f"{line[:68]:<70}{part['mb']:>8.0f}{part['gzip_mb']:>8.0f}")
     print(f"{'all':<70}{whole:>8.0f}{packed:>8.0f}\n")
     for title, found in (("in /", top), (f"in /{PACKAGES}", packages)):
         print(f"{title}, MB: " + ", ".join(f"{name} {mb:.0f}" for name, mb in list(found.items())[:options.largest]))

@@ -192,6 +192,7 @@ def measure(rounds: int) -> tuple[dict[str, Measured], float, dict[str, Any]]:
             for name in PARTICIPANTS:
                 say(f"costs of {name}")
                 found[name] = costs.measured(recipes.named(name), dataset, folder / name, rounds)
+        with cluster():
             checked = check(folder / "check", rounds)
     return found, restart_s, checked
 

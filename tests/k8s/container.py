@@ -71,7 +71,8 @@ class Container:
         """`docker run --read-only IMAGE COMMAND` with tmp at /tmp, ended with the `with`; stdout and stderr in one."""
         inside = self._inside(*self.config["Entrypoint"], *command)
         with subprocess.Popen(
-                ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
+                ["setpriv", "--pdeathsig=KILL",  # a test that is killed leaves no container
+                 "unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
                  "sh", "-c", READY, "sh", str(self.root), str(tmp), *inside],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
