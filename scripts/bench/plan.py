@@ -27,7 +27,7 @@ from lvray import recipes
 from lvray.jobs.cluster import cluster
 from scripts.bench import costs, resume, scale
 from scripts.bench.costs import Measured, Trained
-from scripts.bench.rounds import Spread, spread
+from scripts.bench.rounds import spread
 from scripts.bench.scale import HOUR, Costs, Job, Machines
 from scripts.bench.step import BF16_TFLOPS, say
 from scripts.bench.weed import weed
@@ -142,69 +142,52 @@ def fitted(whole: Trained, half: Trained) -> Costs:
                  row_bytes=0.0, gradient_bytes=0.0, held_s=0.0, restart_s=0.0)
 
 
-def check(folder: Path, rounds: int) -> dict[str, Any]:
-    """Two workers foretold from one, `rounds` times. Ray must be running."""
+def check(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    """Two workers foretold from one, round by round. Ray must be running."""
     cores = os.cpu_count() or 1
     here = Machines(workers=cores, cores=cores, network=math.inf, latency_s=0.0, store_node=math.inf, store=math.inf)
-    dataset = costs.data(folder / "rows")
-    lines: list[dict[str, Any]] = []
+    dataset, rows = costs.data(folder / "rows"), Job(costs.ROWS, 0, 1, math.inf)
+    todo = ((1, RECIPE_BATCH), (1, RECIPE_BATCH // 2), (2, RECIPE_BATCH))
     for number in range(rounds):
-        say(f"check: round {number + 1} of {rounds}")
-        todo = ((1, RECIPE_BATCH), (1, RECIPE_BATCH // 2), (2, RECIPE_BATCH))
         turn = number % len(todo)
         made = {asked: costs.trained(dataset, folder / f"run-{number}-{asked[0]}-{asked[1]}", *asked)
                 for asked in (*todo[turn:], *todo[:turn])}
         one, half, two = (made[asked] for asked in todo)
-        rows = Job(costs.ROWS, 0, 1, math.inf)
         of = fitted(one, half)
-        own, epoch = (scale.seconds(of, here, rows, workers, RECIPE_BATCH) for workers in (1, 2))
+        epoch = scale.seconds(of, here, rows, 2, RECIPE_BATCH)
         whole = one.whole_s + costs.EPOCHS * (epoch - one.epoch_s)
-        lines.append({"one": asdict(one), "half": asdict(half), "two": asdict(two), "costs": asdict(of),
-                      "limit": scale.step(of, here, 2, RECIPE_BATCH).limit,
-                      "epoch_of_one": own, "epoch": epoch, "epoch_error": epoch / two.epoch_s - 1,
-                      "whole": whole, "whole_error": whole / two.whole_s - 1})
-    return {"rounds": lines, **{name: asdict(spread([line[name] for line in lines]))
-                                for name in ("epoch_error", "whole_error")}}
+        yield {"one": asdict(one), "half": asdict(half), "two": asdict(two), "costs": asdict(of),
+               "limit": scale.step(of, here, 2, RECIPE_BATCH).limit, "epoch": epoch,
+               "epoch_error": epoch / two.epoch_s - 1, "whole": whole, "whole_error": whole / two.whole_s - 1}
 
 
-def show_check(found: dict[str, Any]) -> None:
+def show_check(rounds: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Each round as it comes."""
     print(f"\nOne worker's costs foretell two on this machine's {os.cpu_count()} cores; an epoch of {costs.ROWS} rows,"
-          f" seconds\n{'round':>6}{'one':>8}{'two, foretold':>15}{'measured':>10}{'error':>8}"
-          f"{'the whole job, foretold':>25}{'measured':>10}{'error':>8}  limit")
-    for number, line in enumerate(found["rounds"], 1):
-        print(f"{number:>6}{line['one']['epoch_s']:>8.2f}{line['epoch']:>15.2f}{line['two']['epoch_s']:>10.2f}"
+          f" seconds\n{'one':>8}{'two, foretold':>15}{'measured':>10}{'error':>8}{'the whole job, foretold':>25}"
+          f"{'measured':>10}{'error':>8}  limit", flush=True)
+    lines = []
+    for line in rounds:
+        lines.append(line)
+        print(f"{line['one']['epoch_s']:>8.2f}{line['epoch']:>15.2f}{line['two']['epoch_s']:>10.2f}"
               f"{line['epoch_error']:>8.0%}{line['whole']:>25.1f}{line['two']['whole_s']:>10.1f}"
-              f"{line['whole_error']:>8.0%}  {line['limit']}")
-    for name, what in (("epoch_error", "epoch"), ("whole_error", "whole job")):
-        error = Spread(**found[name])
-        print(f"error, {what}: {error.median:+.0%} ({error.low:+.0%} to {error.high:+.0%})")
+              f"{line['whole_error']:>8.0%}  {line['limit']}", flush=True)
+    errors = {name: spread([line[name] for line in lines]) for name in ("epoch_error", "whole_error")}
+    print("error: " + ", ".join(f"{name.partition('_')[0]} {of.median:+.0%} ({of.low:+.0%} to {of.high:+.0%})"
+                                for name, of in errors.items()))
+    return {"rounds": lines, **{name: asdict(of) for name, of in errors.items()}}
 
 
-def measure(rounds: int) -> tuple[dict[str, Measured], float, dict[str, Any]]:
-    """Networks' costs by recipe, seconds from a kill to the next step, and the check."""
-    with tempfile.TemporaryDirectory() as made, weed(Path(made) / "weed"):
-        folder = Path(made)
-        say("from a kill to the next step")
-        restart_s = spread(resume.kills(folder, rounds)).median
-        with cluster():
-            dataset = costs.data(folder / "full")
-            found = {}
-            for name in PARTICIPANTS:
-                say(f"costs of {name}")
-                found[name] = costs.measured(recipes.named(name), dataset, folder / name, rounds)
-        with cluster():
-            checked = check(folder / "check", rounds)
-    return found, restart_s, checked
-
-
-def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--rounds", type=int, default=3)
-    asked.add_argument("--runs", type=int, default=200, help="simulated, of each line on Spot")
-    options = asked.parse_args()
-    found, restart_s, checked = measure(options.rounds)
-    result: dict[str, Any] = {"measured": {name: asdict(of) for name, of in found.items()}, "restart_s": restart_s,
-                              "taken": {name: asdict(gpu) for name, gpu in GPUS.items()}, "check": checked}
+def measured(folder: Path, rounds: int) -> tuple[dict[str, Measured], float]:
+    """Costs by recipe, printed; seconds from a kill to the next step. Ray must not be running."""
+    say("from a kill to the next step")
+    restart_s = spread(resume.kills(folder, rounds)).median
+    found = {}
+    with cluster():
+        dataset = costs.data(folder / "full")
+        for name in PARTICIPANTS:
+            say(f"costs of {name}")
+            found[name] = costs.measured(recipes.named(name), dataset, folder / name, rounds)
     print(f"{'measured':<12}{'GFLOP a row':>13}{'loader, CPU ms':>16}{'KB a row':>10}{'gradient, MB':>14}"
           f"{'checkpoint: MB':>16}{'held, ms':>10}{'committed, ms':>15}")
     for name, of in found.items():
@@ -212,18 +195,35 @@ def main() -> None:
               f"{of.gradient_bytes / 1e6:>14.1f}{of.checkpoint_bytes / 1e6:>16.1f}{1e3 * of.held_s:>10.1f}"
               f"{1e3 * of.committed_s:>15.0f}")
     print(f"from a kill to the next step: {restart_s:.1f} s")
-    for name, of in found.items():
-        todo = job(name)
-        for called, gpu in GPUS.items():
-            its = costs_on(gpu, BF16_TFLOPS[called] * 1e12, of, restart_s)
-            lines = [planned(its, gpu.machines, todo, *split) for split in splits()]
-            spot = [on_spot(its, gpu.machines, todo, workers, hourly, options.runs)
-                    for workers in SPOT_WORKERS for hourly in HOURLY]
-            show(f"{name} on {called}: {todo.rows} people, {todo.epochs} epochs", lines, its, gpu.machines)
-            show_spot(spot)
-            result[f"{name}, {called}"] = {"plan": lines, "spot": spot}
-    show_check(checked)
-    print(json.dumps(result))
+    return found, restart_s
+
+
+def plan(name: str, called: str, found: Measured, restart_s: float, runs: int) -> dict[str, Any]:
+    """Of a recipe on a GPU, printed."""
+    gpu, todo = GPUS[called], job(name)
+    of = costs_on(gpu, BF16_TFLOPS[called] * 1e12, found, restart_s)
+    lines = [planned(of, gpu.machines, todo, *split) for split in splits()]
+    spot = [on_spot(of, gpu.machines, todo, workers, hourly, runs) for workers in SPOT_WORKERS for hourly in HOURLY]
+    show(f"{name} on {called}: {todo.rows} people, {todo.epochs} epochs", lines, of, gpu.machines)
+    show_spot(spot)
+    return {"plan": lines, "spot": spot}
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--runs", type=int, default=200, help="simulated, of each line on Spot")
+    options = asked.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        with weed(Path(folder) / "weed"):
+            found, restart_s = measured(Path(folder), options.rounds)
+        plans = {f"{name}, {called}": plan(name, called, of, restart_s, options.runs)
+                 for name, of in found.items() for called in GPUS}
+        say("one worker, and two")
+        with cluster():
+            checked = show_check(check(Path(folder) / "check", options.rounds))
+    print(json.dumps({"measured": {name: asdict(of) for name, of in found.items()}, "restart_s": restart_s,
+                      "taken": {called: asdict(gpu) for called, gpu in GPUS.items()}, **plans, "check": checked}))
 
 
 if __name__ == "__main__":
