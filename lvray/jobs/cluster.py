@@ -61,8 +61,9 @@ def _start(address: str | None) -> None:
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not address:
-        ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
-                 object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        with _loopback_alone():
+            ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
+                     object_store_memory=LOCAL_STORE_BYTES, **quiet)
         return
     try:
         host_port = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
@@ -71,3 +72,18 @@ def _start(address: str | None) -> None:
         ray.init(**quiet)
     except (OSError, OverflowError) as e:
         raise EnvironmentFault(NO_CLUSTER) from e
+
+
+@contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """A Ray that starts inside listens nowhere else. Its own switch for that bears the name of the systems where it is
+    the rule; this process has read it already, those that it starts read it from the environment."""
+    from ray._private import ray_constants
+
+    before, name = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        ray_constants.ENABLE_RAY_CLUSTER = before

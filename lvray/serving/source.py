@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -21,6 +22,7 @@ from functools import cached_property, partial
 import numpy as np
 from pydicom import Dataset, config, dcmwrite
 from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM, validate_value
 
@@ -77,6 +79,7 @@ class Source:
         return derived(what, *(i.SOPInstanceUID for i in self.images), hashlib.sha256(mask + told).hexdigest())
 
 
+@reading()
 def read_source(cine: Cine, estimate: Estimate) -> Source:
     """The cine's images at the estimate's ED, mended. StudyRefused: a slice lacks it, a damaged file."""
     frames = [f for row in cine.frames if (f := row[estimate.ed_phase - 1]) is not None]
@@ -84,13 +87,11 @@ def read_source(cine: Cine, estimate: Estimate) -> Source:
         raise StudyRefused(Reason.MISSING_PHASE, f"a slice has no image at phase {estimate.ed_phase}: what has gaps is"
                                                  " not given as DICOM; export the study again with all its images")
     mends: set[Flag] = set()
-    uids = _Uids(frames, mends)
-    with reading():
-        ds = _header(frames[0].member)
-        shared = _shared(ds, frames[0], mends)
-        study = uids.valid(_string(ds, "StudyInstanceUID"), "StudyInstanceUID")
-        series = [uids.valid(f.series, "SeriesInstanceUID") for f in frames]
-        instances = [uids.valid(f.uid, "SOPInstanceUID", str(f.member.number)) for f in frames]
+    uids, ds = _Uids(frames, mends), _header(frames[0].member)
+    shared = _shared(ds, frames[0], cine.spacing[0], mends)
+    study = uids.valid(_string(ds, "StudyInstanceUID"), "StudyInstanceUID")
+    series = [uids.valid(f.series, "SeriesInstanceUID") for f in frames]
+    instances = [uids.valid(f.uid, "SOPInstanceUID", str(f.member.number)) for f in frames]
     shared.StudyInstanceUID, shared.FrameOfReferenceUID = study, _frame_of_reference(frames, study, series, mends)
     shared.ImageOrientationPatient = _orientation(frames[0], mends)
     shared.SpacingBetweenSlices = cine.spacing[0]
@@ -140,7 +141,7 @@ def _header(member: Member) -> Dataset:
     return ds
 
 
-def _shared(ds: Dataset, frame: Frame, mends: set[Flag]) -> Dataset:
+def _shared(ds: Dataset, frame: Frame, pitch: float, mends: set[Flag]) -> Dataset:
     """What all images of the study share, by the header of one."""
     shared = Dataset()
     for name in (*PASSED_ON, *PASSED_ON_WHERE_KNOWN):
@@ -148,10 +149,18 @@ def _shared(ds: Dataset, frame: Frame, mends: set[Flag]) -> Dataset:
         if text or name in PASSED_ON:
             setattr(shared, name, text)
     shared.Modality = "MR"
-    with suppress(TypeError, ValueError):
-        if (thickness := float(facts_of(ds, frame.index).get("SliceThickness"))) > 0:
-            shared.SliceThickness = thickness
+    shared.SliceThickness = _thickness(facts_of(ds, frame.index))
+    if shared.SliceThickness is None:
+        shared.SliceThickness = pitch
+        mends.add(Flag.THICKNESS_MENDED)
     return shared
+
+
+def _thickness(facts: Dataset) -> float | None:
+    with suppress(TypeError, ValueError):
+        if 0 < (thickness := float(facts.get("SliceThickness"))) < math.inf:
+            return thickness
+    return None
 
 
 def _image(shared: Dataset, frame: Frame, series: str, instance: str) -> Dataset:
@@ -167,7 +176,8 @@ def _image(shared: Dataset, frame: Frame, series: str, instance: str) -> Dataset
 
 def _string(ds: Dataset, name: str) -> str:
     try:
-        return str(ds.get(name) or "").strip()
+        value = ds.get(name) or ""
+        return ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip()
     except Exception:  # pydicom raises whatever the damaged value leads to
         return ""
 
@@ -184,6 +194,8 @@ def _text(ds: Dataset, name: str, mends: set[Flag]) -> str:
 def _is_valid(vr: str, text: str, name: str) -> bool:
     if name == "PatientSex":
         return text in SEXES
+    if "\\" in text:  # several values
+        return False
     try:
         validate_value(vr, text, config.RAISE)
         if vr in ("DA", "TM"):

@@ -154,6 +154,12 @@ def test_a_port_that_is_taken(service: httpx.Client, checkpoint: Path) -> None:
         app.start(Arguments(seg=str(checkpoint)), port=port)
 
 
+def test_a_serve_that_runs_already_keeps_its_address(service: httpx.Client, checkpoint: Path) -> None:
+    with pytest.raises(EnvironmentFault, match=f"already, at 127.0.0.1:{service.base_url.port}"):
+        app.start(Arguments(seg=str(checkpoint), open=True), port=free_port())
+    assert service.get("/healthz").status_code == 200
+
+
 def test_what_is_wrong_is_said_before_anything_starts(checkpoint: Path, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LVRAY_API_KEYS", raising=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,11 +15,11 @@ from lvray.serving.problems import MEDIA_TYPE
 
 
 def asked(app: ASGIApp, body: Sequence[bytes] = (b"",), path: str = STUDIES,
-          open_already: int = 0) -> tuple[list[Message], list[bytes]]:
+          open_already: int = 0, headers: Sequence[tuple[bytes, bytes]] = ()) -> tuple[list[Message], list[bytes]]:
     """What was sent for a request of these pieces, and the pieces that nobody has taken."""
     left = list(body)
     edge = Edge(app)
-    edge._open = open_already
+    edge._open |= {cast(Any, object()) for _ in range(open_already)}
 
     async def receive() -> Message:
         if not left:
@@ -35,7 +35,7 @@ def asked(app: ASGIApp, body: Sequence[bytes] = (b"",), path: str = STUDIES,
         else:
             sent.append(message)
 
-    asyncio.run(asyncio.wait_for(edge({"type": "http", "path": path}, receive, send), 20))
+    asyncio.run(asyncio.wait_for(edge({"type": "http", "path": path, "headers": headers}, receive, send), 20))
     return sent, left
 
 
@@ -129,7 +129,7 @@ def test_a_client_that_goes_away_is_told_at_once() -> None:
     async def send(message: Message) -> None:
         pass
 
-    asyncio.run(Edge(takes)({"type": "http", "path": STUDIES}, receive, send))
+    asyncio.run(Edge(takes)({"type": "http", "path": STUDIES, "headers": []}, receive, send))
     assert found == [{"type": "http.disconnect"}]
 
 
@@ -139,3 +139,50 @@ def test_a_proxy_has_so_many_studies_open_and_no_more() -> None:
     assert (sent[0]["status"], json.loads(sent[1]["body"])["reason"], left) == (503, "queue_full", [])
     assert asked(app, open_already=AT_ONCE - 1)[0][0]["status"] == 200
     assert asked(app, path="/healthz", open_already=AT_ONCE)[0][0]["status"] == 200
+
+
+def test_who_is_refused_takes_no_place_while_the_body_still_comes() -> None:
+    """Else a hundred clients without a key keep everybody out."""
+    async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-type", MEDIA_TYPE.encode())]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    edge, stuck = Edge(refuses), asyncio.Event()
+    pieces: list[Message] = [{"type": "http.request", "body": b"PK", "more_body": True}]
+
+    async def receive() -> Message:
+        if pieces:
+            return pieces.pop()
+        await stuck.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def scenario() -> None:
+        asking = asyncio.ensure_future(edge({"type": "http", "path": STUDIES, "headers": []}, receive, send))
+        while not edge._drained:
+            await asyncio.sleep(0)
+        assert not edge._open
+        stuck.set()
+        await asking
+        assert not edge._drained
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_who_waits_for_a_word_before_the_body_gets_the_whole_answer_at_once() -> None:
+    sent, left = asked(answering(200, b"", b""), [b"PK", b"PK"], open_already=AT_ONCE,
+                       headers=[(b"expect", b"100-continue")])
+    assert (sent[0]["status"], len(left)) == (503, 2)
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_a_clients_own_name_for_a_request_goes_no_further() -> None:
+    seen: list[Scope] = []
+
+    async def looks(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    asked(looks, headers=[(b"x-request-id", b"1234567"), (b"accept", b"*/*")])
+    assert seen[0]["headers"] == [(b"accept", b"*/*")]
