@@ -43,7 +43,8 @@ RUN pip install --no-index --no-deps /tmp/lvray-*.whl && rm /tmp/lvray-*.whl && 
 ENV HOME=/tmp PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /tmp
-ENTRYPOINT ["tini", "-g", "--"]
+# Signals to lvray alone, not to its group (-g): it needs its Ray to save, or to end the service in order.
+ENTRYPOINT ["tini", "--"]
 CMD ["lvray", "--help"]
 
 FROM whole AS lvray

@@ -1,6 +1,6 @@
 """Scale on paper: what the article's trainings take on 1 to 64 GPUs, what limits them, and what Spot makes of it.
 
-    python -m scripts.bench.plan [--rounds 3] [--runs 200]
+    python -m scripts.bench.plan [--rounds 3] [--runs 200] [--check]
 
 Measured here: FLOPs of a row, CPU of the loader on Ray, bytes of a row, of a gradient and of a checkpoint, how long it
 holds training, how soon a run goes on after a kill. Taken: everything in GPUS and below it; no GPU was measured. The
@@ -213,17 +213,21 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--runs", type=int, default=200, help="simulated, of each line on Spot")
+    asked.add_argument("--check", action="store_true", help="the check alone")
     options = asked.parse_args()
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        with weed(Path(folder) / "weed"):
-            found, restart_s = measured(Path(folder), options.rounds)
-        plans = {f"{name}, {called}": plan(name, called, of, restart_s, options.runs)
-                 for name, of in found.items() for called in GPUS}
+        if not options.check:
+            with weed(Path(folder) / "weed"):
+                found, restart_s = measured(Path(folder), options.rounds)
+            result = {"measured": {name: asdict(of) for name, of in found.items()}, "restart_s": restart_s,
+                      "taken": {called: asdict(gpu) for called, gpu in GPUS.items()},
+                      **{f"{name}, {called}": plan(name, called, of, restart_s, options.runs)
+                         for name, of in found.items() for called in GPUS}}
         say("one worker, and two")
         with cluster():
-            checked = show_check(check(Path(folder) / "check", options.rounds))
-    print(json.dumps({"measured": {name: asdict(of) for name, of in found.items()}, "restart_s": restart_s,
-                      "taken": {called: asdict(gpu) for called, gpu in GPUS.items()}, **plans, "check": checked}))
+            result["check"] = show_check(check(Path(folder) / "check", options.rounds))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
