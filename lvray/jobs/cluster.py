@@ -24,7 +24,7 @@ def cluster() -> Iterator[None]:
     """A running Ray inside the `with`; one that is running already is used and left alone.
 
     Ray prints its warnings on stdout, which is for results: inside, stdout is stderr. EnvironmentFault: RAY_ADDRESS
-    names a cluster that does not answer.
+    names a cluster that does not answer, or a local one does not start.
     """
     for name, value in {
         "RAY_num_workers_soft_limit": "8",  # a small machine else stops and starts workers all the time
@@ -61,9 +61,13 @@ def _start(address: str | None) -> None:
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not address:
-        with _loopback_alone():
-            ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
-                     object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        try:
+            with _loopback_alone():
+                ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
+                         object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        except Exception as e:  # Ray's own, without a class
+            raise EnvironmentFault("Ray does not start on this machine: is it too busy, or short of memory or of space"
+                                   " in /tmp/ray? Try again") from e
         return
     try:
         host_port = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)

@@ -46,6 +46,15 @@ def test_what_ray_prints_goes_to_stderr(asked: list[tuple[str, Any]], capsys: py
     assert sys.stdout is not sys.stderr
 
 
+def test_a_local_one_that_does_not_start(asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any, **options: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(EnvironmentFault, match="Ray does not start"), cluster():
+        pass
+
+
 def test_the_cluster_that_ray_address_names(asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{there.getsockname()[1]}")
