@@ -70,22 +70,28 @@ class Ventricle:
 
 @dataclass(frozen=True)
 class Right:
-    """The right ventricle and what lies around the base. depth, tall: mm from the septum to the free wall, and half
-    of what it is across; ends: level of its tip; groove: how roundly fat fills the grooves, in mm."""
+    """The right ventricle and what lies around the base. at: angle; depth, tall: mm from the septum to the free wall,
+    and half of what it is across; overlap: how far the LV reaches into its outline; lean, triangle: how that is turned
+    against the septum, and how much of a triangle it is; ends: level of its tip; muscle: how trabeculated, 0 to 1;
+    band: level, turn and offset of a moderator band. Pools: angle, distance from the LV's centre and radius; septa: of
+    their walls."""
 
     at: float
     depth: float
     tall: float
     overlap: float
+    lean: float
+    triangle: float
     ends: float
     outline: NDArray[np.float64]
     wall: float
     muscle: float
-    band: float | None
+    band: tuple[float, float, float] | None
     trunk: tuple[float, float, float]
     atrium: tuple[float, float, float]
     left_atrium: tuple[float, float, float]
     aorta: tuple[float, float, float]
+    septa: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def ventricle(r: np.random.Generator, kind: Kind | None = None) -> Ventricle:
     sector, sector_mm, level, bulge = _sector(r, kind, wall)
     lean = abs(normal(r, 0, 2.5, -6, 6))
     base = lean * np.cos(THETA - uniform(r, 0, 2 * np.pi))
-    base += uniform(r, 4, 20) * bump(normal(r, OUTFLOW, 0.2), uniform(r, 0.3, 0.6)) + waves(r, 0.5)
+    base += uniform(r, 4, 20) * length / 85 * bump(normal(r, OUTFLOW, 0.2), uniform(r, 0.3, 0.6)) + waves(r, 0.5)
     septum = 0.0 if not (kind == "right" or chance(r, 0.15)) else uniform(r, 0.05, 0.3)
     shapes = np.stack([waves(r, 0.025), waves(r, 0.035)]) - septum * bump(SEPTAL, 0.6)
     walls = np.stack([waves(r, 0.08, 1, 5), waves(r, 0.10, 1, 5)]) + normal(r, 0.06, 0.06) * bump(SEPTAL, 0.7)
@@ -154,22 +160,26 @@ def _papillaries(r: np.random.Generator, radius: float, wall: float) -> list[Pap
 def right(r: np.random.Generator, left: Ventricle) -> Right:
     outer = left.radius + left.wall
     large = left.kind == "right" or chance(r, 0.08)
-    depth = uniform(r, 40, 62) if large else normal(r, 31, 7, 12, 48)
+    depth = uniform(r, 40, 62) if large else normal(r, 28, 7, 10, 45)
     return Right(
-        at=normal(r, np.radians(184), 0.16), depth=depth, tall=outer * normal(r, 1.02 + 0.12 * large, 0.12, 0.7, 1.4),
-        overlap=outer * uniform(r, 0.45, 0.95), ends=uniform(r, 0.75, 1.02),
+        at=normal(r, np.radians(184), 0.16), depth=depth, tall=outer * normal(r, 1.12 + 0.12 * large, 0.13, 0.75, 1.5),
+        overlap=outer * uniform(r, 0.65, 1.3), lean=normal(r, 0, 0.2), triangle=uniform(r, -0.02, 0.14),
+        ends=uniform(r, 0.75, 1.02),
         outline=waves(r, 0.045, 2, 6), wall=uniform(r, 4.5, 9) if large and chance(r, 0.6) else uniform(r, 1.5, 4.5),
-        muscle=uniform(r, 0, 1), band=uniform(r, 0.35, 0.75) if chance(r, 0.6) else None,
+        muscle=uniform(r, 0, 1),
+        band=(uniform(r, 0.35, 0.75), uniform(r, -0.7, 0.7), normal(r, 0, 9)) if chance(r, 0.5) else None,
         trunk=(normal(r, np.radians(243), 0.15), outer * normal(r, 1.25, 0.1), uniform(r, 12, 20)),
         atrium=(normal(r, np.radians(165), 0.15), outer + uniform(r, 14, 30), uniform(r, 18, 34)),
         left_atrium=(normal(r, np.radians(40), 0.5), uniform(r, 0, 14), uniform(r, 17, 32)),
-        aorta=(normal(r, OUTFLOW, 0.15), left.radius * normal(r, 0.85, 0.12), uniform(r, 10, 17)))
+        aorta=(normal(r, OUTFLOW, 0.15), left.radius * normal(r, 0.85, 0.12), uniform(r, 10, 17)),
+        septa=uniform(r, 0.2, 2))
 
 
 def wrapping(r: np.random.Generator) -> Wrapping:
-    amount = uniform(r, 0, 3) if chance(r, 0.6) else uniform(r, 3, 12)
+    """Fat lies in the grooves and over the RV first; one heart in four has it all round."""
+    amount, all_round = uniform(r, 0, 4) if chance(r, 0.65) else uniform(r, 4, 12), 0.5 if chance(r, 0.18) else -0.1
     grooves = bump(np.radians(240), 0.45) + 0.8 * bump(np.radians(118), 0.45)
     return Wrapping(
-        groove=uniform(r, 2, 22), fat=np.maximum(0, amount * (0.35 + 0.8 * grooves + waves(r, 0.2, 1, 4))),
+        groove=uniform(r, 2, 22), fat=np.maximum(0, amount * (all_round + 0.9 * grooves + waves(r, 0.25, 1, 4))),
         pericardium=uniform(r, 0.6, 2.2), fluid=uniform(r, 3, 18) if chance(r, 0.07) else 0.0,
         outer=uniform(r, 0, 4) if chance(r, 0.7) else uniform(r, 4, 15), outer_patchy=uniform(r, 0.2, 1.5))

@@ -63,7 +63,7 @@ def centre(body: Ventricle, z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def right_ventricle(body: Ventricle, side: Right, z: NDArray[np.float64]) -> tuple[NDArray[np.float64], Curves]:
-    """Its centres [K, 2] from the LV's, and its cavity's outline [K, ANGLES] around them; the LV covers a part of it."""
+    """Its centres [K, 2] from the LV's, its cavity's outline [K, ANGLES] around them; the LV covers a part of it."""
     level = z / body.length
     outer = (body.radius + body.wall) * np.maximum(_profile(body, level), 0.25)
     tip = np.sqrt(np.clip(1 - (np.maximum(level, 0) / side.ends) ** 2, 0, 1))
@@ -71,14 +71,15 @@ def right_ventricle(body: Ventricle, side: Right, z: NDArray[np.float64]) -> tup
     depth, overlap = side.depth * tip, side.overlap * outer / outer.max()
     far = outer + (depth - overlap) / 2
     along, across = (depth + overlap) / 2 * (tip > 0), side.tall * (0.35 + 0.65 * tip) * outer / outer.max() * (tip > 0)
-    turn = away(side.at)
+    turn = away(side.at + side.lean)
     radius = 1 / np.sqrt((np.cos(turn) / np.maximum(along, 1e-3)[:, None]) ** 2
                          + (np.sin(turn) / np.maximum(across, 1e-3)[:, None]) ** 2)
     middle = far[:, None] * np.array([np.cos(side.at), np.sin(side.at)])
-    return middle, radius * (1 + side.outline) * (1 - 0.07 * np.cos(3 * turn))
+    return middle, radius * (1 + side.outline) * (1 - side.triangle * np.cos(3 * turn))
 
 
-def pools(body: Ventricle, side: Right, z: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def pools(body: Ventricle, side: Right,
+          z: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Round blood pools around the base: centres [K, 2] from the LV's and radii [K]; left atrium, right atrium,
     pulmonary trunk, then the aorta, which opens into the gap of the C."""
     out = []

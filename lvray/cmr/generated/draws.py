@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+"""Images where arithmetic leaves the type checker in doubt; they are float32."""
 Curves = NDArray[np.float64]
 """Radii in mm at each of ANGLES angles, [planes, ANGLES]."""
 
@@ -34,7 +36,8 @@ def chance(r: np.random.Generator, share: float) -> bool:
 def one_of(r: np.random.Generator, shares: Mapping[Kind, float]) -> Kind:
     """A name, each as often as its share, which add up to 1."""
     names = list(shares)
-    return names[int(np.searchsorted(np.cumsum(list(shares.values())), r.random(), side="right").clip(0, len(names) - 1))]
+    at = int(np.searchsorted(np.cumsum(list(shares.values())), r.random(), side="right"))
+    return names[min(at, len(names) - 1)]
 
 
 def away(angle: float) -> NDArray[np.float64]:

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from lvray.cmr.generated import curves
 from lvray.cmr.generated.anatomy import Papillary, Right, Ventricle, Wrapping
 from lvray.cmr.generated.contrast import Contrast
-from lvray.cmr.generated.draws import ANGLES, Curves, Image, chance, normal, uniform
+from lvray.cmr.generated.draws import ANGLES, Curves, Floats, Image, chance, normal, uniform
 
 
 @dataclass(frozen=True)
 class Heart:
-    """All that is painted. roll: of the heart in the body, in radians; the rest is how its blood and muscle look:
-    flow: SD of patches in the blood; fade: its gain from base to apex; jet: (angle, depth, half width) of a dark one or
-    None; speckle: SD of muscle."""
+    """All that is painted. roll: of the heart in the body, in radians; the rest is how its blood and muscle look.
+
+    flow: SD of patches in the blood; fade: its gain from base to apex; jet: a dark one, as (angle, how dark, half width
+    and half length, distance from the centre and level where it ends), or None; speckle: SD of muscle.
+    """
 
     left: Ventricle
     right: Right
@@ -25,7 +27,7 @@ class Heart:
     roll: float
     flow: float
     fade: float
-    jet: tuple[float, float, float] | None
+    jet: tuple[float, float, float, float, float, float] | None
     speckle: float
 
     @property
@@ -42,15 +44,18 @@ class Heart:
 
 
 def look(r: np.random.Generator, left: Ventricle, side: Right, wrapping: Wrapping) -> Heart:
-    jet = (uniform(r, 0, 2 * np.pi), uniform(r, 0.2, 0.7), uniform(r, 2, 6)) if chance(r, 0.2) else None
-    return Heart(left, side, wrapping, roll=normal(r, 0, 0.2), flow=uniform(r, 0.01, 0.12), fade=normal(r, 0, 0.15), jet=jet,
-                 speckle=uniform(r, 0.02, 0.2))
+    jet = (uniform(r, 0, 2 * np.pi), uniform(r, 0.2, 0.8), uniform(r, 2, 7), uniform(r, 6, 20), normal(r, 0, 8),
+           uniform(r, 0.2, 0.8)) if chance(r, 0.15) else None
+    return Heart(left, side, wrapping, roll=normal(r, 0, 0.2), flow=uniform(r, 0.01, 0.12), fade=normal(r, 0, 0.15),
+                 jet=jet, speckle=uniform(r, 0.02, 0.2))
 
 
 @dataclass(frozen=True)
 class Polar:
-    """Pixels [steps, rows, columns] about a centre: `radius` in mm, `look` the entry of each in `_looked_up` curves.
-    pixel: in mm."""
+    """Pixels [rows, columns] about a centre: `radius` in mm, `look` the entry of each in `_looked_up` curves.
+
+    pixel: in mm. What is asked of several planes at once comes as [steps, rows, columns].
+    """
 
     x: Image
     y: Image
@@ -60,13 +65,13 @@ class Polar:
 
     def depth(self, curve: Curves) -> Image:
         """How far inside curves [steps, ANGLES], in mm."""
-        return np.asarray(self.at(curve) - self.radius)
+        return self.at(curve) - self.radius
 
     def at(self, curve: Curves) -> Image:
         """Values of curves [steps, ANGLES] in each pixel's direction."""
-        return np.asarray(_looked_up(curve).take(self.look))
+        return np.asarray(_looked_up(curve).take(self.look, 1))
 
-    def share(self, depth: Image) -> Image:
+    def share(self, depth: Floats) -> Image:
         return np.asarray(np.clip(np.float32(0.5) + depth / self.pixel, 0, 1))
 
     def disc(self, middle: NDArray[np.float64], radius: NDArray[np.float64]) -> Image:
@@ -76,21 +81,23 @@ class Polar:
 
     def within(self, radius: float) -> tuple[tuple[slice, slice], Polar]:
         """The rows and columns where a pixel lies so near, and this there."""
-        near = (self.radius < radius).any(0)
-        rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-        where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else (slice(0), slice(0))
-        x, y, near_radius, look = (a[:, where[0], where[1]] for a in (self.x, self.y, self.radius, self.look))
-        return where, Polar(x, y, near_radius, look, self.pixel)
+        where = _span(self.radius.min(1) < radius), _span(self.radius.min(0) < radius)
+        return where, Polar(self.x[where], self.y[where], self.radius[where], self.look[where], self.pixel)
 
 
 def polar(x: Image, y: Image, middle: NDArray[np.float64], pixel: float) -> Polar:
-    """x, y [rows, columns] in heart coordinates; middle [steps, 2]."""
-    u, v = (a - m.astype(np.float32)[:, None, None] for a, m in ((x, middle[:, 0]), (y, middle[:, 1])))
+    """x, y [rows, columns] in heart coordinates; middle [2]."""
+    u, v = x - np.float32(middle[0]), y - np.float32(middle[1])
     turn = np.arctan2(v, u)
     turn += np.float32(np.pi + np.pi / ANGLES)
     turn *= np.float32(ANGLES / (2 * np.pi))
-    turn += np.arange(0, len(middle) * (ANGLES + 1), ANGLES + 1, dtype=np.float32)[:, None, None]
     return Polar(u, v, np.hypot(u, v), turn.astype(np.intp), np.float32(pixel))
+
+
+def _span(true: NDArray[np.bool_]) -> slice:
+    """From the first to the last that is true."""
+    at = np.flatnonzero(true)
+    return slice(at[0], at[-1] + 1) if len(at) else slice(0)
 
 
 def _looked_up(curve: Curves) -> Image:
@@ -105,40 +112,45 @@ def paint(heart: Heart, tones: Contrast, under: Image, x: Image, y: Image, plane
     noise: Grain's fields there."""
     fine, middle, coarse, _, _ = noise
     left, side = heart.left, heart.right
-    grid = polar(x, y, curves.centre(left, planes), pixel)
+    centre = curves.centre(left, planes.mean(keepdims=True))[0]
+    grid = polar(x, y, centre, pixel)
     endo, epi, _ = curves.walls(left, planes)
     place, outline = curves.right_ventricle(left, side, planes)
-    about = polar(x, y, curves.centre(left, planes) + place, pixel)
+    about = polar(x, y, centre + place.mean(0), pixel)
     in_epi, in_right = grid.depth(epi), about.depth(outline)
     level = float(planes.mean() / left.length)
     blood = (1 + heart.flow * coarse) * np.float32(1 + heart.fade * (0.5 - level))
     muscle = 1 + heart.speckle * fine
-    scene = np.broadcast_to(under, grid.radius.shape).copy()
+    scene = np.broadcast_to(under, in_epi.shape).copy()
 
-    *rounds, aorta = [grid.disc(*pool) if pool[1].any() else None for pool in curves.pools(left, side, planes)]
+    uneven = 2 * coarse + middle
+    *rounds, aorta = [grid.disc(*pool) + uneven if pool[1].any() else None for pool in curves.pools(left, side, planes)]
     hull = _round_union(in_epi, in_right + np.float32(side.wall), heart.wrapping.groove)
     for pool in rounds:
         hull = hull if pool is None else _round_union(hull, pool, 8.0)
     fatty = _wrap(heart.wrapping, tones, scene, grid, hull, middle, coarse)
     for pool, tone in zip(rounds, (tones.atrial_blood, tones.atrial_blood, tones.right_blood), strict=True):
         if pool is not None:
-            _over(scene, tones.right_wall, grid.share(pool + np.float32(1.8)))
+            _over(scene, tones.right_wall, grid.share(pool + np.float32(side.septa)))
             _over(scene, tone * blood, grid.share(pool))
     edge = in_right + np.float32(side.wall)
     _ink(scene, tones.ink, grid.share(edge) * fatty)
     _over(scene, tones.right_wall * muscle, grid.share(edge))
     _over(scene, tones.right_blood * blood, about.share(in_right))
-    strands = np.clip((fine + middle) * np.float32(1.2) - np.float32(2.0 - 1.2 * side.muscle), 0, 1)
+    strands = np.clip((fine + middle) * np.float32(1.2) - np.float32(1.8 - 1.4 * side.muscle), 0, 1)
     _over(scene, tones.right_wall * muscle, strands * about.share(in_right) * np.clip(1.2 - in_right / 14, 0, 1))
     if side.band is not None:
-        strip = 1.8 - np.abs(about.x * np.float32(0.35) + about.y - 6) + 40 * np.minimum(0, 0.12 - abs(level - side.band))
+        at, turn, off = side.band
+        line = about.x * np.float32(np.sin(turn)) + about.y * np.float32(np.cos(turn)) - np.float32(off)
+        strip = 1.8 - np.abs(line) + 40 * min(0.0, 0.12 - abs(level - at))
         _over(scene, tones.right_wall * muscle, about.share(strip) * about.share(in_right))
     _ink(scene, tones.ink, grid.share(in_epi) * fatty)
     _over(scene, tones.myocardium * muscle, grid.share(in_epi))
     (rows, columns), near = grid.within(float(endo.max()) + pixel)
-    _cavity(heart, tones, scene[:, rows, columns], near, endo, planes, *(a[rows, columns] for a in (blood, muscle, fine)))
+    _cavity(heart, tones, scene[:, rows, columns], near, endo, planes,
+            *(a[rows, columns] for a in (blood, muscle, fine)))
     if aorta is not None:
-        _over(scene, tones.right_wall, grid.share(aorta + np.float32(1.5)) * np.float32(level < 0))
+        _over(scene, tones.right_wall, grid.share(aorta + np.float32(side.septa)) * np.float32(level < 0))
         _over(scene, tones.blood * blood, grid.share(aorta))
     return np.asarray(scene.mean(0))
 
@@ -167,11 +179,13 @@ def _cavity(heart: Heart, tones: Contrast, scene: Image, grid: Polar, endo: Curv
     inside = grid.share(depth)
     _over(scene, tones.blood * blood, inside)
     if heart.jet is not None:
-        at, dark, width = heart.jet
-        line = np.abs(grid.y * np.float32(np.cos(at)) - grid.x * np.float32(np.sin(at)))
-        _over(scene, tones.blood * (1 - dark), inside * np.exp(-(line / np.float32(width)) ** 2))
+        at, dark, wide, long, off, ends = heart.jet
+        cos, sin = np.float32(np.cos(at)), np.float32(np.sin(at))
+        across, along = grid.y * cos - grid.x * sin - np.float32(off), grid.x * cos + grid.y * sin
+        dark *= float(np.clip(3 - 3 * planes.mean() / left.length / ends, 0, 1))
+        _over(scene, tones.blood * (1 - dark), inside * np.exp(-((across / wide) ** 2) - (along / long) ** 2))
     share = np.clip(planes / left.length, 0, 1).astype(np.float32)[:, None, None]
-    rim = np.minimum(np.float32(left.rim_mm) * (0.3 + share), np.float32(0.5) * (depth + grid.radius)) + np.float32(1e-3)
+    rim = np.minimum(np.float32(left.rim_mm) * (0.3 + share), grid.at(endo) / 2) + np.float32(1e-3)
     spikes = np.clip(np.float32(1.5) * (fine + np.float32(0.5)), 0, 1) * np.float32(left.rim_muscle)
     _over(scene, tones.papillary * muscle, inside * spikes * np.clip(1.5 - depth / rim, 0, 1) * (rim > 0.3))
     for one in left.papillaries:
@@ -185,23 +199,24 @@ def _muscle(one: Papillary, grid: Polar, endo: Curves, level: NDArray[np.float64
     size = (one.size * np.sqrt(np.clip(4 * along * (1 - along), 0, 1))).astype(np.float32)[:, None, None]
     if not size.any():
         return np.zeros_like(grid.radius)
-    reach = (one.reach + (1 - one.reach) * np.clip(along, 0, 1) ** 2) * endo[:, int(one.at / (2 * np.pi) * ANGLES) % ANGLES]
+    reach = one.reach + (1 - one.reach) * np.clip(along, 0, 1) ** 2
+    reach = reach * endo[:, int(one.at / (2 * np.pi) * ANGLES) % ANGLES]
     cos, sin = np.float32(np.cos(one.at)), np.float32(np.sin(one.at))
     ahead = (grid.x * cos + grid.y * sin - reach.astype(np.float32)[:, None, None]) / np.float32(one.stretch)
     aside = grid.y * cos - grid.x * sin
     return grid.share(size * (1 + np.float32(0.25) * fine) - np.hypot(ahead, aside)) * (size > 0.3)
 
 
-def _round_union(one: Image, other: Image, round_mm: float) -> Image:
+def _round_union(one: Floats, other: Floats, round_mm: float) -> Image:
     """Depth in either of two shapes, the groove where they meet filled to a radius."""
     near = np.clip(np.float32(round_mm) - np.abs(one - other), 0, None)
     return np.asarray(np.maximum(one, other) + near * near / np.float32(4 * round_mm))
 
 
-def _over(scene: Image, signal: Image | float, share: Image) -> None:
+def _over(scene: Image, signal: Floats | float, share: Floats) -> None:
     scene += (signal - scene) * share
 
 
-def _ink(scene: Image, ink: float, edge: Image) -> None:
+def _ink(scene: Image, ink: float, edge: Floats) -> None:
     """The dark line where fat and muscle share a voxel. edge: share of the one in the other."""
     scene *= 1 - np.float32(2.8 * ink) * edge * (1 - edge)

@@ -21,8 +21,8 @@ from lvray.cmr.phantom.people import rng
 @dataclass(frozen=True)
 class Sample:
     """image: int16 [Z, Y, X] at end diastole, base to apex, in the canonical orientation; mask: uint8, papillary
-    muscles and trabeculae in the cavity; spacing: (dz, dy, dx) mm; affine: to patient LPS mm; heart_yx: about the heart's
-    centre, as the finder would say, in pixels; curves_g: LV mass from the outlines, without pixels."""
+    muscles and trabeculae in the cavity; spacing: (dz, dy, dx) mm; affine: to patient LPS mm; heart_yx: about the
+    heart's centre in pixels, as a finder would say; curves_g: LV mass from the outlines, without pixels."""
 
     image: NDArray[np.int16]
     mask: NDArray[np.uint8]
@@ -53,8 +53,8 @@ def mask(heart: Heart, lies: Stack, seen: Outlines) -> NDArray[np.uint8]:
     """By pixel centres [Z, rows, columns]."""
     out = np.zeros((len(lies.z), lies.rows, lies.columns), np.uint8)
     for k in np.flatnonzero(seen.epi.any(1)):
-        window, x, y = _window(heart, lies, int(k))
-        grid = paint.polar(x, y, seen.middle[k:k + 1], lies.pixel)
+        window, x, y = _window(heart, lies, int(k), *_points(lies, int(k)))
+        grid = paint.polar(x, y, seen.middle[k], lies.pixel)
         endo, epi = (grid.depth(curve[k:k + 1])[0] > 0 for curve in (seen.endo, seen.epi))
         out[k][window] = np.where(endo, CAVITY, np.where(epi, MYOCARDIUM, 0))
     return out
@@ -75,7 +75,7 @@ def _image(heart: Heart, lies: Stack, tones: Contrast, seed: int, number: int) -
         noise = tuple(field[k] for field in fields)
         middle = float(z - heart.left.length / 2)
         whole = surroundings.background(around, tones, x, y, middle, noise, lies.pixel)
-        window, in_x, in_y = _window(heart, lies, k)
+        window, in_x, in_y = _window(heart, lies, k, x, y)
         whole[window] = paint.paint(heart, tones, whole[window], in_x, in_y, lies.planes[k], lies.pixel,
                                     tuple(field[window] for field in noise))
         if lies.smear[k]:
@@ -89,11 +89,11 @@ def _points(lies: Stack, index: int) -> tuple[Image, Image]:
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def _window(heart: Heart, lies: Stack, index: int) -> tuple[tuple[slice, slice], Image, Image]:
-    """The part of a slice that the heart can reach, and its heart coordinates."""
+def _window(heart: Heart, lies: Stack, index: int, x: Image, y: Image) -> tuple[tuple[slice, slice], Image, Image]:
+    """The part of a slice, at body coordinates x, y, that the heart can reach, and its heart coordinates."""
     at, half = lies.pixel_of(heart.middle, index), heart.reach / lies.pixel
     window = tuple(slice(max(0, int(c - half)), min(n, int(c + half) + 1))
                    for c, n in zip(at, (lies.rows, lies.columns), strict=True))
-    x, y = (a[window[0], window[1]] for a in _points(lies, index))
+    x, y = x[window[0], window[1]], y[window[0], window[1]]
     cos, sin = np.float32(np.cos(heart.roll)), np.float32(np.sin(heart.roll))
     return (window[0], window[1]), cos * x + sin * y, cos * y - sin * x

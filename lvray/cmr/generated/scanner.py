@@ -15,12 +15,16 @@ Window = Literal["none", "hamming", "cosine"]
 
 @dataclass(frozen=True)
 class Scanner:
-    """One study's. slope: log gain per mm along (x, y, z); coil: where the surface coil lies (x, y), how strong and
-    within what mm; uneven: SD of the log gain over 90 mm; bands: how dark, how many radians across the picture, how wide;
-    acquired: share of k-space that is, along (y, x); sharpen: gain of its border, below 0 a blur; noise: SD in each
-    channel, as a share of blood; ghost: strength, shift as a share of the picture, axis; levels: grey levels, None = as
-    fine as integers are; top: percentile at which the display clips; wrap: whether the borders are cut as by a
-    correction of the gradients."""
+    """One study's.
+
+    slope: log gain per mm along (x, y, z); coil: where the surface coil lies (x, y), how strong, within what mm;
+    uneven: SD of the log gain over 90 mm; bands: how dark, how many radians of phase in 150 mm, how wide.
+    acquired: share of k-space that is, along (y, x); window, sharpen: its taper, and the gain of its border, below 0 a
+    blur; noise: SD in each channel, as a share of blood's signal; patchy_noise: how uneven, as parallel imaging
+    leaves it; ghost: strength, shift as a share of the picture, axis; slice_gain: SD of the log gain by slice.
+    gamma, floor, top: curve of the display, its black, and the percentile at which it clips; scale: the greatest
+    integer; levels: grey levels, or None; bowed: how far the borders are cut, as a correction of the gradients does.
+    """
 
     slope: tuple[float, float, float]
     coil: tuple[float, float, float, float]
@@ -46,23 +50,25 @@ def scanner(r: np.random.Generator) -> Scanner:
     noise = float(np.exp(r.uniform(np.log(0.006), np.log(0.09))))
     return Scanner(
         slope=(normal(r, 0, 0.0025), normal(r, 0, 0.0025), normal(r, 0, 0.002)),
-        coil=(normal(r, -50, 50), normal(r, -90, 40), uniform(r, 0.2, 2.5) if strong else uniform(r, 0, 0.3),
+        coil=(normal(r, -50, 50), normal(r, -90, 40), uniform(r, 0.2, 1.8) if strong else uniform(r, 0, 0.3),
               uniform(r, 50, 130)),
         uneven=uniform(r, 0, 0.15) if chance(r, 0.7) else uniform(r, 0.15, 0.4),
-        bands=(uniform(r, 0.3, 0.95), uniform(r, 2.5, 9), uniform(r, 0.25, 0.7)) if chance(r, 0.25) else None,
-        acquired=(uniform(r, 0.45, 1), uniform(r, 0.6, 1)), window=one_of(r, {"none": 0.4, "hamming": 0.3, "cosine": 0.3}),
-        sharpen=normal(r, 0, 0.35, -0.8, 1.0), noise=noise, patchy_noise=uniform(r, 0, 0.6),
+        bands=(uniform(r, 0.3, 0.95), uniform(r, 1.5, 5), uniform(r, 0.45, 1.2)) if chance(r, 0.2) else None,
+        acquired=(uniform(r, 0.45, 1), uniform(r, 0.6, 1)),
+        window=one_of(r, {"none": 0.4, "hamming": 0.3, "cosine": 0.3}), sharpen=normal(r, 0, 0.35, -0.8, 1.0),
+        noise=noise, patchy_noise=uniform(r, 0, 0.6),
         ghost=(uniform(r, 0.03, 0.2), uniform(r, 0.08, 0.5), int(r.integers(2))) if chance(r, 0.15) else None,
         slice_gain=uniform(r, 0, 0.06) if chance(r, 0.75) else uniform(r, 0.06, 0.3),
         gamma=float(np.exp(r.normal(0, 0.12))) if chance(r, 0.4) else 1.0,
         floor=uniform(r, 0, 0.12) if chance(r, 0.2) else 0.0,
-        top=uniform(r, 97.0, 99.7) if chance(r, 0.25) else 100.0, scale=float(np.exp(r.uniform(np.log(120), np.log(3500)))),
+        top=uniform(r, 97.0, 99.7) if chance(r, 0.25) else 100.0,
+        scale=float(np.exp(r.uniform(np.log(120), np.log(3500)))),
         levels=int(r.choice([64, 128, 256], p=[0.1, 0.2, 0.7])) if chance(r, 0.25) else None,
         bowed=uniform(r, 0.02, 0.12) if chance(r, 0.2) else 0.0)
 
 
 def lit(of: Scanner, scene: Image, x: Image, y: Image, z: float, uneven: Image, offres: Image) -> Image:
-    """One slice [rows, columns] as the coils see it, in place. x, y, z: body coordinates; uneven, offres: smooth noise."""
+    """One slice [rows, columns] as the coils see it, in place. x, y, z: body coordinates; the others smooth noise."""
     gain = np.float32(of.slope[0]) * x + np.float32(of.slope[1]) * y + np.float32(of.slope[2] * z)
     gain += np.float32(of.uneven) * uneven
     far = ((x - of.coil[0]) ** 2 + (y - of.coil[1]) ** 2) / np.float32(2 * of.coil[3] ** 2)
@@ -89,7 +95,8 @@ def received(of: Scanner, scene: Image, r: np.random.Generator) -> NDArray[np.in
         moved = np.roll(scene, round(shift * scene.shape[1 + axis]), 1 + axis)
         pulse = np.float32(strength) * np.exp(r.normal(0, 0.5, (slices, 1, 1))).astype(np.float32)
         scene = scene + pulse * (moved - scene.mean((1, 2), keepdims=True))
-    sd = np.float32(of.noise) * (1 + np.float32(of.patchy_noise) * np.abs(smooth(r, scene.shape, (4, rows / 4, columns / 4))))
+    patches = np.abs(smooth(r, (slices, rows, columns), (4, rows / 4, columns / 4)))
+    sd = np.float32(of.noise) * (1 + np.float32(of.patchy_noise) * patches)
     signal = np.empty(scene.shape, np.complex64)
     signal.real = scene + sd * r.standard_normal(scene.shape, np.float32)
     signal.imag = sd * r.standard_normal(scene.shape, np.float32)

@@ -61,7 +61,8 @@ class Stack:
         cos, sin = np.cos(self.turn), np.sin(self.turn)
         x, y = cos * xy[0] - sin * xy[1], sin * xy[0] + cos * xy[1]
         moved = (y, x) + self.offset[::-1] + self.shifts[index, ::-1]
-        return (float(moved[0] / self.pixel + (self.rows - 1) / 2), float(moved[1] / self.pixel + (self.columns - 1) / 2))
+        row, column = moved / self.pixel + np.array([self.rows - 1, self.columns - 1]) / 2
+        return float(row), float(column)
 
 
 def stack(r: np.random.Generator, body: Ventricle) -> Stack:
@@ -73,7 +74,7 @@ def stack(r: np.random.Generator, body: Ventricle) -> Stack:
     pitch = max(_pitch(r), round(body.length / (MOST_SLICES - 1 - max(above, 0) - max(below, 0)), 1))
     pitch = min(pitch, PITCH_MM[1])
     many = int(np.clip(np.floor(body.length / pitch + above + below) + 1, 6, MOST_SLICES))
-    z = -above * pitch + np.arange(many) * pitch
+    z = pitch * (np.arange(many, dtype=np.float64) - above)
     if chance(r, 0.03):
         z = np.delete(z, int(r.integers(1, many - 1)))
     rows, columns = (int(SIDES[np.abs(SIDES - uniform(r, 230, 330) / pixel).argmin()]) for _ in range(2))

@@ -1,7 +1,7 @@
 """What lies around the heart in a short-axis picture: chest wall, lungs, liver, stomach, spine, arms; or nonsense.
 
-Body coordinates in mm, as the canonical picture shows them: x toward the patient's left, y toward feet and back, 0 at the
-heart; z as in anatomy.py, from the middle of the LV. The sternum lies up and left, the liver down and left.
+Body coordinates in mm, as the canonical picture shows them: x toward the patient's left, y toward feet and back, 0 at
+the heart; z to the apex, from the middle of the LV. The sternum lies up and left, the liver down and left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvray.cmr.generated.contrast import Contrast
-from lvray.cmr.generated.draws import Image, chance, normal, one_of, smooth, uniform
+from lvray.cmr.generated.draws import Floats, Image, chance, normal, one_of, smooth, uniform
 
 Stuff = Literal["gas", "fluid", "food"]
 
@@ -74,10 +74,10 @@ def body(r: np.random.Generator, heart: float) -> Body:
     return Body(
         middle=(normal(r, 12, 20), normal(r, 72, 14)), half=(uniform(r, 130, 205), uniform(r, 120, 165)),
         tilt=normal(r, -0.12, 0.15), skin=min(60.0, 4 + float(r.gamma(1.6, 8))), wall=uniform(r, 6, 26),
-        ribs=(uniform(r, 4, 9), uniform(r, 0, 2 * np.pi)),
+        ribs=(uniform(r, 0.08, 0.2), uniform(r, 0, 2 * np.pi)),
         bridge=(normal(r, 4.0, 0.3), uniform(r, 8, 45), uniform(r, -0.3, 0.7)),
-        diaphragm=((heart + normal(r, 6, 7, -6)) if chance(r, 0.85) else heart + uniform(r, 40, 90), normal(r, 0.05, 0.2),
-                   uniform(r, 0.0004, 0.004), uniform(r, -60, 25), normal(r, 0.15, 0.2)),
+        diaphragm=(heart + normal(r, 1, 6, -9) if chance(r, 0.85) else heart + uniform(r, 40, 90), normal(r, 0.05, 0.2),
+                   uniform(r, 0.0003, 0.003), uniform(r, -60, 25), normal(r, 0.15, 0.2)),
         crus=uniform(r, 0, 5), liver_edge=(normal(r, 10, 35), normal(r, 0.1, 0.3)),
         stomach=(uniform(r, 20, 80), uniform(r, 15, 50), uniform(r, 18, 48), uniform(r, 14, 34)),
         stuff=one_of(r, {"gas": 0.4, "fluid": 0.2, "food": 0.4}), spleen=uniform(r, 60, 140),
@@ -144,7 +144,7 @@ def _chest(of: Body, tones: Contrast, scene: Image, x: Image, y: Image, z: float
     u, v = x - of.middle[0], y - of.middle[1]
     u, v = cos * u + sin * v, cos * v - sin * u
     depth = _ellipse(u, v, *of.half)
-    ribs = 0.5 + 0.5 * np.sin(of.ribs[0] * np.arctan2(v, u) * 2 + of.ribs[1] + 0.08 * z)
+    ribs = 0.5 + 0.5 * np.sin(of.ribs[0] * (u - v) + (of.ribs[1] + 0.08 * z))
     flesh = tones.muscle * (1 + 0.2 * middle) + (tones.marrow - tones.muscle) * np.clip(3 * ribs - 1.8, 0, 1)
     _over(scene, flesh + (tones.outer_fat - flesh) * np.clip(middle - 0.6, 0, 1), of.skin + of.wall - depth, pixel, 0.5)
     _over(scene, tones.skin * (1 + 0.06 * fine), of.skin - depth + 2 * middle, pixel, 0.5)
@@ -160,8 +160,9 @@ def _chest(of: Body, tones: Contrast, scene: Image, x: Image, y: Image, z: float
 def _nonsense(of: Body, scene: Image, noise: tuple[Image, ...]) -> Image:
     """Patches of random signal in the place of a body."""
     _, middle, coarse, bend_x, bend_y = noise
-    kinds = sum(np.floor(field + np.float32(40)).astype(np.intp) * k for k, field in ((5, coarse), (3, bend_x), (1, bend_y)))
-    patches = of.blob_tones[kinds % len(of.blob_tones)] * (1 + 0.1 * middle)
+    steps = (np.floor(field + np.float32(40)).astype(np.intp) for field in (coarse, bend_x, bend_y))
+    kinds = sum(step * k for step, k in zip(steps, (5, 3, 1), strict=True)) % len(of.blob_tones)
+    patches = of.blob_tones[kinds] * (1 + 0.1 * middle)
     return np.asarray(scene + np.float32(of.blobs) * (patches - scene))
 
 
@@ -170,7 +171,7 @@ def _ellipse(x: Image, y: Image, wide: float, high: float) -> Image:
     return np.asarray((1 - np.hypot(x / np.float32(wide), y / np.float32(high))) * np.float32(min(wide, high)))
 
 
-def _over(scene: Image, signal: Image | float, depth: Image, pixel: float, ink: float = 0.0) -> None:
+def _over(scene: Floats, signal: Floats | float, depth: Floats, pixel: float, ink: float = 0.0) -> None:
     """Paint `signal` where depth (mm) is positive, in place, with an edge a pixel wide; ink: how dark the edge is, as
     where fat and water share a voxel."""
     share = np.clip(np.float32(0.5) + depth / np.float32(pixel), 0, 1)
