@@ -12,7 +12,7 @@ from lvray.cmr.generated.draws import ANGLES, Curves, away
 
 THINNEST_MM = 2.8
 """Of a wall: thinner ones tear open in pixels of 2.4 mm."""
-SMALLEST_CAVITY_MM, SMALLEST_APEX_MM, CLOSING_MM = 2.0, 5.0, 3.0
+SMALLEST_CAVITY_MM, SMALLEST_APEX_MM, CLOSING_MM, DOME_MM = 2.0, 5.0, 3.0, 14.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Outlines:
 def walls(body: Ventricle, z: NDArray[np.float64]) -> tuple[Curves, Curves, NDArray[np.bool_]]:
     """Endocardium and epicardium at the planes z [K], and where there is myocardium between them [K, ANGLES].
 
-    In the gap of the outflow tract the two run together along a chord. At the apex the endocardium is 0.
+    In the gap of the outflow tract the two run together along a chord. At the apex the endocardium is 0; above the
+    base both close over the blood, which the atrium and the aorta take on.
     """
     level = (z / body.length)[:, None]
     inner = body.radius * _profile(body, z[:, None] / (body.length - body.apex_wall))
@@ -43,7 +44,7 @@ def walls(body: Ventricle, z: NDArray[np.float64]) -> tuple[Curves, Curves, NDAr
     thick = np.where(outer > SMALLEST_APEX_MM, np.maximum(thick, THINNEST_MM), thick)
     above = (z[:, None] - body.base) / CLOSING_MM
     present = above > 0
-    endo = _chord(endo, present)
+    endo = _chord(endo, present) * np.sqrt(np.clip(1 + (z[:, None] + CLOSING_MM) / DOME_MM, 0, 1))
     epi = (endo + thick * np.sqrt(np.clip(above, 0, 1))) * (outer > 0)
     return endo * (outer > 0), epi, present & (outer > 0)
 

@@ -117,7 +117,8 @@ def paint(heart: Heart, tones: Contrast, under: Image, x: Image, y: Image, plane
     endo, epi, _ = curves.walls(left, planes)
     place, outline = curves.right_ventricle(left, side, planes)
     about = polar(x, y, centre + place.mean(0), pixel)
-    in_epi, in_right = grid.depth(epi), about.depth(outline)
+    beyond = np.maximum(planes - left.length, 0).astype(np.float32)[:, None, None]
+    in_epi, in_right = grid.depth(epi) - beyond, about.depth(outline) - beyond
     level = float(planes.mean() / left.length)
     blood = (1 + heart.flow * coarse) * np.float32(1 + heart.fade * (0.5 - level))
     muscle = 1 + heart.speckle * fine

@@ -120,7 +120,7 @@ def _abdomen(of: Body, tones: Contrast, x: Image, y: Image, depth: Image, noise:
              pixel: float) -> Image:
     fine, middle, coarse, _, _ = noise
     scene = tones.outer_fat * 0.9 * (1 + 0.1 * middle)
-    _over(scene, tones.bowel * (1 + 0.3 * fine), 6 * np.abs(coarse) - 3 + 4 * of.lobes[0], pixel, 0.6)
+    _over(scene, tones.bowel * (1 + 0.15 * (fine + middle)), 6 * np.abs(coarse) - 3 + 4 * of.lobes[0], pixel, 0.6)
     _over(scene, tones.spleen * (1 + 0.06 * fine), x - of.spleen + 8 * middle, pixel, 0.5)
     at_x, at_y, wide, high = of.organ
     kidney = _ellipse(x - at_x, y - of.diaphragm[0] - at_y, wide, high)
@@ -128,7 +128,7 @@ def _abdomen(of: Body, tones: Contrast, x: Image, y: Image, depth: Image, noise:
     at_x, at_y, wide, high = of.stomach
     inside = _ellipse(x - at_x, y - of.diaphragm[0] - at_y, wide, high) + 3 * coarse
     _over(scene, tones.muscle, inside + 3.5, pixel, 0.5)
-    holds = tones.air + 0.02 if of.stuff == "gas" else tones.stomach * (1 + (0.35 * fine if of.stuff == "food" else 0))
+    holds = tones.air + 0.02 if of.stuff == "gas" else tones.stomach * (1 + (0.2 * (fine + middle) if of.stuff == "food" else 0))
     _over(scene, holds, inside, pixel)
     liver = tones.liver * (1 + 0.05 * middle + 0.04 * fine)
     _over(liver, tones.liver_vessel, (middle - of.vessels + 0.2 * fine) * 4, pixel)
