@@ -128,8 +128,8 @@ def _abdomen(of: Body, tones: Contrast, x: Image, y: Image, depth: Image, noise:
     at_x, at_y, wide, high = of.stomach
     inside = _ellipse(x - at_x, y - of.diaphragm[0] - at_y, wide, high) + 3 * coarse
     _over(scene, tones.muscle, inside + 3.5, pixel, 0.5)
-    holds = tones.air + 0.02 if of.stuff == "gas" else tones.stomach * (1 + (0.2 * (fine + middle) if of.stuff == "food" else 0))
-    _over(scene, holds, inside, pixel)
+    lumps = np.float32(0.2 * (of.stuff == "food")) * (fine + middle)
+    _over(scene, (tones.air + 0.02 if of.stuff == "gas" else tones.stomach) * (1 + lumps), inside, pixel)
     liver = tones.liver * (1 + 0.05 * middle + 0.04 * fine)
     _over(liver, tones.liver_vessel, (middle - of.vessels + 0.2 * fine) * 4, pixel)
     edge = of.liver_edge[0] + of.liver_edge[1] * depth - x + 5 * coarse
