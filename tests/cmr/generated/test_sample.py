@@ -111,7 +111,7 @@ def test_above_the_base_nothing_counts() -> None:
         assert curves.outlines(body, above[:1] + 25 + body.length / 2).epi.all()
 
 
-def test_walls_are_as_thick_as_their_kind(hearts: list[Sample]) -> None:
+def test_walls_are_as_thick_as_their_kind() -> None:
     for kind in KINDS:
         for number in range(12):
             body = anatomy.ventricle(rng(1, number, kind), kind)
