@@ -60,20 +60,20 @@ def waves(r: np.random.Generator, size: float, first: int = 2, last: int = 5, fa
 
 
 def smooth(r: np.random.Generator, shape: tuple[int, int, int], cells: tuple[float, float, float]) -> Image:
-    """Noise of mean 0 and SD about 1 [shape] that varies over so many entries along each axis."""
-    grid = r.standard_normal([int(n / cell) + 3 for n, cell in zip(shape, cells, strict=True)], np.float32)
-    z, y, x = (_between(n, cell, len_in, r) for n, cell, len_in in zip(shape, cells, grid.shape, strict=True))
-    grid = np.tensordot(z, grid, 1) * np.float32(1.3)
-    return np.asarray((y @ grid) @ x.T)
+    """Noise of mean 0 and SD about 1 [shape] that varies over so many entries along each axis.
 
-
-def _between(n: int, cell: float, nodes: int, r: np.random.Generator) -> Image:
-    """Weights [n, nodes] of a curve through the nodes, `cell` entries apart."""
-    at = np.arange(n) / cell + r.random()
-    low = at.astype(np.intp)
-    part = at - low
-    part = part * part * (3 - 2 * part)
-    out = np.zeros((n, nodes), np.float32)
-    out[np.arange(n), low] = 1 - part
-    out[np.arange(n), low + 1] += part
-    return out
+    Without matrix products: their last bits depend on the number of threads.
+    """
+    grid: Image = r.standard_normal([int(n / cell) + 3 for n, cell in zip(shape, cells, strict=True)], np.float32)
+    grid *= np.float32(1.3)
+    for axis, (n, cell) in enumerate(zip(shape, cells, strict=True)):
+        at = np.arange(n) / cell + r.random()
+        low = at.astype(np.intp)
+        part = at - low
+        eased = (part * part * (3 - 2 * part)).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        below = grid.take(low, axis, mode="clip")
+        step = np.diff(grid, axis=axis).take(low, axis, mode="clip")
+        step *= eased
+        below += step
+        grid = below
+    return grid

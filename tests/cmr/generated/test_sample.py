@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -36,6 +41,15 @@ def test_a_number_gives_the_same_bytes_whatever_was_made_before() -> None:
     assert (first.spacing, first.heart_yx, first.kind) == (again.spacing, again.heart_yx, again.kind)
     assert first.image.tobytes() != other.image.tobytes()
     assert first.image.tobytes() != sample(6, 7).image.tobytes()
+
+
+def test_a_process_of_more_threads_gives_the_same_bytes() -> None:
+    code = ("from lvray.cmr.generated.sample import sample; import hashlib;"
+            "print(hashlib.sha256(b''.join(sample(5, n).image.tobytes() for n in range(3))).hexdigest())")
+    said = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                           env={**os.environ, "OMP_NUM_THREADS": threads}).stdout for threads in ("1", "2")}
+    here = hashlib.sha256(b"".join(sample(5, number).image.tobytes() for number in range(3))).hexdigest()
+    assert said == {f"{here}\n"}
 
 
 def test_images_are_what_a_row_and_a_box_can_take(hearts: list[Sample]) -> None:
