@@ -156,7 +156,7 @@ def _leave(job: Job, address: str, as_json: bool) -> None:
                 f"  follow it: ray job logs --follow --address {address} {job.id}\n"
                 f"  stop it:   ray job stop --address {address} {job.id}")
     _tell(job, "RUNNING", None, as_json)
-    raise typer.Exit(console.INTERRUPTED)
+    raise SystemExit(console.INTERRUPTED)  # typer's own Exit would have it said that the command was interrupted
 
 
 def _ended(job: Job, end: End, as_json: bool) -> None:

@@ -331,6 +331,7 @@ def test_ctrl_c_twice_or_no_leaves_the_job(head: Cluster, store: str, tmp_path: 
     assert terminal.end() == 130, terminal.shown
     assert status(head, terminal.shown) == "RUNNING"
     assert "Traceback" not in terminal.shown
+    assert "interrupted" not in terminal.shown
     stop_as_said(head, terminal.shown)
     assert status(head, terminal.shown) == "STOPPED"
 
