@@ -1,10 +1,11 @@
-"""Where it all happens: the manifests of overlays/local, a network, the manifests' object store, and who submits."""
+"""Where it all happens: the manifests, a network, the manifests' object store, and who submits."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shlex
+import shutil
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 from tests.cluster.kuberay import RayCluster
 from tests.cluster.log import Log
-from tests.cluster.pods import Network, Pod, wait_for
+from tests.cluster.pods import RUN, Network, Pod, wait_for
 from tests.k8s.manifests import K8S, ROOT, Object, of_kind, render
 
 S3 = 8333
@@ -83,7 +84,7 @@ class Place:
 
 def make(log: Log) -> Place:
     """The network and the store; this process is a client of it from here on."""
-    objects = render(K8S / "overlays" / "local")
+    objects = manifests()
     api_key, key = secrets.token_hex(24), secrets.token_hex(32)
     network = Network({
         "lvray-store": {"AWS_ACCESS_KEY_ID": "lvray", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)},
@@ -100,6 +101,14 @@ def make(log: Log) -> Place:
                                  for found in of_kind(objects, "RayJob", "RayService")}, store, (api_key, key))
     os.environ.update(place.aws())
     return place
+
+
+def manifests() -> list[Object]:
+    """overlays/local, with a token for each Ray cluster as in the clouds."""
+    shutil.copytree(K8S, RUN / "k8s")
+    file = RUN / "k8s" / "overlays" / "local" / "kustomization.yaml"
+    file.write_text(f"{file.read_text()}  - ../../components/token-auth\n")  # its components come last
+    return render(file.parent)
 
 
 def _ready(url: str) -> bool:
