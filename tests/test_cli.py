@@ -47,6 +47,7 @@ COMMANDS = {
     "tune": ["--data", "--run", "--trials", "--concurrent", "--space", "--seed", "--workers", "--set", "--track",
              "--json"],
     "link": ["--src", "--key"],
+    "submit": ["--address", "--ship", "--env", "--json"],
     "demo": ["--out", "--participants", "--samples"],
 }
 

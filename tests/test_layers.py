@@ -53,7 +53,7 @@ LAYERS = {
 
 MODULES = {
     "lvray": "console errors estimate recipes settings",
-    "lvray.cli": "checkpoint data demo estimates options searching serving training",
+    "lvray.cli": "checkpoint data demo estimates options parcel searching serving submitting training",
     "lvray.cmr": "archive codestream contours dicom ed file geometry header heart mass measure nifti phases pixels"
                  " quality study",
     "lvray.cmr.phantom": "headers heart images outlines participant people scan signal torso ukb",
@@ -62,7 +62,8 @@ MODULES = {
                       " published report search subgroups table training",
     "lvray.jobs": "apart board calibrate checkpoints claim cluster demo estimates evaluate external fit gauges guard"
                   " in_order job link loop metrics mode nonfinite outcomes phantom pipeline predict prepare real report"
-                  " rows selection sheet show space state tensorize told tpe track train trial tune validate worker",
+                  " rows selection sheet show space state submission tensorize told tpe track train trial tune validate"
+                  " worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
     "lvray.serving": "app ask desk documents edge forms front intake keys messages meter network picture problems"

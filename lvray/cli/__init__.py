@@ -10,7 +10,7 @@ import typer
 
 import lvray
 from lvray import console
-from lvray.cli import checkpoint, data, demo, estimates, searching, serving, training
+from lvray.cli import checkpoint, data, demo, estimates, searching, serving, submitting, training
 
 EXITS = ("Exit codes: 0 done, 1 lvray failed, 2 use, settings or data, 3 studies refused, 4 store, disk or"
          " credentials, 143 told to end (SIGTERM), all saved.")
@@ -32,6 +32,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     estimates.evaluate,    estimates.measure, estimates.predict, serving.serve, estimates.link, demo.demo)
 for command in COMMANDS:
     app.command()(command)
+app.command(context_settings={"allow_interspersed_args": False})(submitting.submit)
 app.add_typer(data.shards, name="shards")
 app.add_typer(checkpoint.checkpoint, name="checkpoint")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lvray import console, recipes
-from lvray.cli.options import Json, Key, MaxRejects, Set, refuse_many
+from lvray.cli.options import Check, Json, Key, MaxRejects, Set, refuse_many
 from lvray.settings import Tensorize
 
 shards = typer.Typer(no_args_is_help=True, help="Look at a data set of shards.")
@@ -40,16 +40,21 @@ def tensorize(src: Annotated[str, typer.Argument(help="URI of a folder of zips, 
               contours: Annotated[Path | None, typer.Option(help="Folder of text contours.")] = None,
               link: Annotated[Path | None, typer.Option(help="CSV: study name, contour folder.")] = None,
               splits: Annotated[str | None, typer.Option(help="CSV: participant id, split; the rest by hash.")] = None,
-              key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, as_json: Json = False) -> None:
+              key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, as_json: Json = False,
+              check_only: Check = False) -> None:
     """Turn DICOM studies into tensor shards. Again: nothing is read twice; what a killed run had done is kept.
 
     Example: lvray tensorize ukb shards --set splits.holdout=0.25
     """
+    from lvray.jobs.tensorize import check
     from lvray.jobs.tensorize import tensorize as job
     from lvray.shards.dataset import summary
     from lvray.shards.identity import load_key
 
     asked = recipes.override(Tensorize(), [*(sets or []), *([f"phases={phases}"] if phases else [])])
+    if check_only:
+        check(src, dst, settings=asked, labels=labels, contours=contours, link=link, splits=splits)
+        return
     secret = load_key(key, os.environ, dst)
     with console.progress("tensorize") as tell:
         made = job(src, dst, key=secret, settings=asked, labels=labels, contours=contours, link=link, splits=splits,

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from lvray import console, recipes
-from lvray.cli.options import Data, Json, Key, MaxRejects, Set, ShowPaths, key_if_given, refuse_many
+from lvray.cli.options import Check, Data, Json, Key, MaxRejects, Set, ShowPaths, key_if_given, refuse_many
 from lvray.errors import StudyRefused, UseError
 from lvray.settings import Predict
 
@@ -29,7 +29,7 @@ class Split(StrEnum):
 
 
 def evaluate(data: Data,
-             out: Annotated[Path, typer.Option("--out", help="Folder for report.html, report.json and figures.")],
+             out: Annotated[str, typer.Option("--out", help="URI of a folder for report.html, report.json, figures.")],
              checkpoint: Annotated[list[str] | None, typer.Option(help="URI of a checkpoint; one a network.")] = None,
              split: Annotated[list[Split] | None, typer.Option(help="Whom to evaluate [holdout].")] = None,
              estimates: Annotated[Path | None, typer.Option(help="CSV: participant, grams; a method a column.")] = None,
@@ -42,7 +42,7 @@ def evaluate(data: Data,
                                                          " trained on; the report says so.")] = False,
              no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Nothing of individuals.")] = False,
              hide_small: Annotated[bool, typer.Option("--hide-small", help="Hide counts under 5.")] = False,
-             key: Key = None, as_json: Json = False) -> None:
+             key: Key = None, as_json: Json = False, check_only: Check = False) -> None:
     """Compare networks, InlineVF and others' estimates with the manual labels of people whom no network saw.
 
     Example: lvray evaluate --data shards --checkpoint runs/seg/best --out report
@@ -50,9 +50,14 @@ def evaluate(data: Data,
     from lvray.evidence.table import table
     from lvray.jobs import external
     from lvray.jobs.cluster import cluster
-    from lvray.jobs.evaluate import Ask, External, run
+    from lvray.jobs.evaluate import Ask, External, check, run
     from lvray.shards.dataset import open_dataset
 
+    splits = tuple(map(str, split or ("holdout",)))
+    if check_only:
+        check(data, checkpoint or [], out, Ask(None, splits, trained_on=tuple(trained_on or ()),
+                                               allow_leakage=allow_leakage))
+        return
     secret = key_if_given(key)
     beside = {name: External(grams) for name, grams in
               (external.from_csv(estimates, secret) if estimates else {}).items()}
@@ -61,7 +66,7 @@ def evaluate(data: Data,
         dataset = open_dataset(data)
         files = external.files_of(folder, secret, dataset)
         beside[name] = External(external.from_masks(files), external.overlaps_of(files, dataset))
-    ask = Ask(None, tuple(map(str, split or ("holdout",))), beside,
+    ask = Ask(None, splits, beside,
               external.outcomes_of(outcomes, secret) if outcomes else {}, tuple(trained_on or ()), allow_leakage,
               not no_pictures, hide_small)
     with cluster(), console.progress("evaluate") as tell:
@@ -119,7 +124,7 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
             mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
             masks: Annotated[bool, typer.Option("--masks", help="A cohort's masks too, as NIfTI.")] = False,
             key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, show_paths: ShowPaths = False,
-            as_json: Json = False) -> None:
+            as_json: Json = False, check_only: Check = False) -> None:
     """LV mass by a network, of named studies or of a cohort. Raw grams: evaluate says by how much a network is off.
 
     Example: lvray predict study.zip --checkpoint demo-out/seg/best --json
@@ -127,7 +132,7 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
     if checkpoint is None:
         raise UseError(NO_WEIGHTS)
     if out is not None:
-        _predict_cohort(studies, out, checkpoint, masks, key, max_rejects, sets or [], as_json)
+        _predict_cohort(studies, out, checkpoint, masks, key, max_rejects, sets or [], as_json, check_only)
         return
     if masks or sets:
         raise UseError("--masks and --set are of a cohort: give --out too; --mask FILE is one study's mask")
@@ -151,13 +156,17 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
 
 
 def _predict_cohort(studies: list[str], out: str, checkpoint: str, masks: bool, key: Path | None, max_rejects: float,
-                    sets: list[str], as_json: bool) -> None:
-    from lvray.jobs.predict import predict_cohort
+                    sets: list[str], as_json: bool, check_only: bool) -> None:
+    from lvray.jobs.predict import check, predict_cohort
     from lvray.shards.identity import load_key
 
     if len(studies) != 1:
         raise UseError("with --out give one source: a folder of zips or of study folders, or a data set")
-    asked, secret = recipes.override(Predict(), sets), load_key(key, os.environ, out)
+    asked = recipes.override(Predict(), sets)
+    if check_only:
+        check(studies[0], out, checkpoint, masks)
+        return
+    secret = load_key(key, os.environ, out)
     with console.progress("predict") as tell:
         made, refused = predict_cohort(studies[0], out, checkpoint=checkpoint, key=secret, settings=asked, masks=masks,
                                        progress=lambda done, of, no: tell(done, of, f"{no} refused"))

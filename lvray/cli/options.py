@@ -16,6 +16,8 @@ Key = Annotated[Path | None, typer.Option("--key", help="File with the secret ke
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting: name=value, dots for nested names.")]
 ShowPaths = Annotated[bool, typer.Option("--show-paths", help="Name studies by path too. Paths may hold ids.")]
 Data = Annotated[str, typer.Option("--data", help="URI of a data set made by tensorize.")]
+Check = Annotated[bool, typer.Option("--check", hidden=True, help="Look at settings, store and data, and stop before"
+                                                                  " any work. For `lvray submit`.")]
 MaxRejects = Annotated[float, typer.Option("--max-rejects", min=0, max=1,
                                            help="Share of refused studies above which the exit code is 3.")]
 

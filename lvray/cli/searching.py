@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lvray import console
 from lvray import recipes as all_recipes
-from lvray.cli.options import Data, Json, Set
+from lvray.cli.options import Check, Data, Json, Set
 from lvray.cli.training import Tracker, workers_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def tune(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.ALL
          workers: Annotated[str, typer.Option(metavar="N|N..M", help="Workers of a trial.")] = "1",
          sets: Set = None,
          track: Annotated[list[Tracker] | None, typer.Option(help="Send each trial's metrics there too.")] = None,
-         as_json: Json = False) -> None:
+         as_json: Json = False, check_only: Check = False) -> None:
     """Search the learning-rate decay, or whatever --space says. The same command again goes on with the search.
 
     Trial 0 is the recipe itself; what does badly is stopped early. The winner's settings come out as recipe.json.
@@ -48,7 +48,9 @@ def tune(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.ALL
     from lvray.jobs.tune import tune as job
 
     searched = spaces.read(space)
-    check(settings, data, run, searched)  # before Ray starts, which takes a while
+    check(settings, data, run, searched, seed)  # before Ray starts, which takes a while
+    if check_only:
+        return
     with cluster(), shown(settings.name) as tell:
         made = job(settings, data, run, searched, trials=trials, concurrent=concurrent, workers=(least, most),
                    seed=seed, track=tuple(track or ()), tell=tell)

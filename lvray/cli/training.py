@@ -12,7 +12,7 @@ import typer
 
 from lvray import console
 from lvray import recipes as all_recipes
-from lvray.cli.options import Data, Json, Set
+from lvray.cli.options import Check, Data, Json, Set
 from lvray.errors import UseError
 from lvray.settings import Recipe
 
@@ -30,7 +30,7 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
           sets: Set = None,
           resume: Annotated[bool, typer.Option("--resume", help="Only go on with a run that has begun.")] = False,
           track: Annotated[list[Tracker] | None, typer.Option(help="Send the metrics there too.")] = None,
-          as_json: Json = False) -> None:
+          as_json: Json = False, check_only: Check = False) -> None:
     """Train a network. The same command again goes on from the last checkpoint, or returns at once when all is done.
 
     SIGTERM saves where the run stands, then ends it with exit code 143: it loses no step.
@@ -46,6 +46,8 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
 
     check(settings, data, run, resume)  # before Ray starts, which takes a while
     _warn(settings, sets or [], data, least)
+    if check_only:
+        return
     with cluster(), console.training(settings.name) as tell:
         made = job(settings, data, run, workers=(least, most), resume=resume, track=tuple(track or ()), tell=tell)
     if made.set_aside:

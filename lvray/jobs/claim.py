@@ -38,7 +38,11 @@ def claim(run: str, mine: dict[str, Any], file: str = FILE) -> None:
     text = json.dumps(mine, indent=1, sort_keys=True).encode() + b"\n"
     if storage.put_if_absent(storage.join(run, file), text, file):
         return
-    theirs = begun_with(run, file)
+    compare(begun_with(run, file), mine)
+
+
+def compare(theirs: dict[str, Any] | None, mine: dict[str, Any]) -> None:
+    """UseError where a run that has begun is another's, with what differs."""
     if theirs != mine:
         named = ", ".join(_differing(theirs, mine))
         raise UseError(f"--run belongs to other settings or data ({named}): give another --run, or those settings")

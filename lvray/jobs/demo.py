@@ -52,7 +52,7 @@ def demo(out: Path, participants: int, samples: Path | None) -> None:
         checkpoints = [run.best for run in runs]
         console.say("5/6  Evaluation on people whom no network saw")
         with console.progress("evaluate") as tell:
-            evaluation, page = evaluate.run(shards, checkpoints, out / "report", evaluate.Ask(DESCRIBED), tell)
+            evaluation, page = evaluate.run(shards, checkpoints, str(out / "report"), evaluate.Ask(DESCRIBED), tell)
         console.say("6/6  One study by the saved checkpoint, as `lvray predict` does it")
         predicted = _predict_one(ukb, shards, checkpoints[0])
         hearts = [*real.dice_lines(samples, checkpoints[0])] if samples is not None else []

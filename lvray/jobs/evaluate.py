@@ -7,7 +7,6 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +29,7 @@ from lvray.jobs.estimates import fetch, name_of
 from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
 from lvray.settings import Recipe
-from lvray.shards import storage
+from lvray.shards import folders, storage
 from lvray.shards.dataset import Dataset, open_dataset, select
 from lvray.shards.schema import Row
 
@@ -62,14 +61,21 @@ class Ask:
     hide_small: bool = False
 
 
-def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
-        progress: Callable[[int, int], None] = lambda done, of: None) -> tuple[Evaluation, Path]:
-    """Evaluate checkpoints, InlineVF and others' estimates on some splits of a data set; Ray must be running.
+@dataclass(frozen=True)
+class Ready:
+    """evaluated, training: rows; doubts: why people may have been trained on; intervals: those of the predictors."""
 
-    -> the evaluation and the path of report.html. UseError: nobody there, two checkpoints of one network, people who
-    were trained on, ... EnvironmentFault: `out` cannot be written.
-    """
-    storage.preflight(str(out), write=True, what="--out")
+    dataset: Dataset
+    predictors: list[Predictor]
+    intervals: list[Intervals]
+    evaluated: list[int]
+    training: list[int]
+    doubts: list[str]
+
+
+def check(data: str, checkpoints: Sequence[str], out: str, ask: Ask) -> Ready:
+    """UseError, CheckpointError, EnvironmentFault: as `run`, as far as that is seen without Ray."""
+    storage.preflight(out, write=True, what="--out")
     dataset = open_dataset(data)
     predictors = [fetch(uri) for uri in checkpoints]
     if len({name_of(p) for p in predictors}) != len(predictors):
@@ -86,21 +92,35 @@ def run(data: str, checkpoints: Sequence[str], out: Path, ask: Ask,
     doubts = apart.doubts(dataset, evaluated, uses, ask.trained_on)
     if doubts and not ask.allow_leakage:
         raise UseError(f"{doubts[0]}; --allow-leakage evaluates all the same, and the report says so")
+    return Ready(dataset, predictors, intervals, evaluated, training, doubts)
+
+
+def run(data: str, checkpoints: Sequence[str], out: str, ask: Ask,
+        progress: Callable[[int, int], None] = lambda done, of: None) -> tuple[Evaluation, str]:
+    """Evaluate checkpoints, InlineVF and others' estimates on some splits of a data set; Ray must be running.
+
+    -> the evaluation and the URI of report.html. UseError: nobody there, two checkpoints of one network, people who
+    were trained on, ... EnvironmentFault: `out` cannot be written.
+    """
+    ready = check(data, checkpoints, out, ask)
+    dataset, predictors, evaluated, training = ready.dataset, ready.predictors, ready.evaluated, ready.training
     found = rows.by_predictors(dataset, list(dict.fromkeys([*training, *evaluated])), predictors, progress)
     methods = (*METHODS, *(Method(name, centred=False) for name in ask.external))
     train_people, people = (_people(dataset, of, found, ask.external) for of in (training, evaluated))
-    evaluation = evaluate(train_people, people, methods, intervals=intervals, outcomes=ask.outcomes,
-                          both_sides=bool(doubts))
+    evaluation = evaluate(train_people, people, methods, intervals=ready.intervals, outcomes=ask.outcomes,
+                          both_sides=bool(ready.doubts))
     segmenter = next((p for p in predictors if p.network["kind"] == "seg"), None)
-    page = write_report(out, Report(
+    report = Report(
         title=f"LV mass: {', '.join(ask.splits)}", data=ask.described or _described(dataset), evaluation=evaluation,
         individuals=ask.pictures,
         pictures=tuple(_overview(dataset, people, segmenter)) if ask.pictures else (),
         worst=tuple(_worst(dataset, evaluation, segmenter)) if ask.pictures else (),
-        facts=_facts(dataset, predictors, checkpoints, found), warnings=tuple(doubts), hide_small=ask.hide_small,
+        facts=_facts(dataset, predictors, checkpoints, found), warnings=tuple(ready.doubts), hide_small=ask.hide_small,
         limits=(*((DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()),
-                *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external))))
-    return disclosure.hide(evaluation) if ask.hide_small else evaluation, page
+                *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external)))
+    with folders.made(out, "the report") as folder:
+        page = write_report(folder, report)
+    return disclosure.hide(evaluation) if ask.hide_small else evaluation, storage.join(out, page.name)
 
 
 def _described(dataset: Dataset) -> str:

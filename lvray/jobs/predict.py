@@ -25,7 +25,7 @@ from lvray.settings import Predict
 from lvray.shards import manifest, seen, storage
 from lvray.shards.dataset import Dataset, open_dataset
 from lvray.shards.identity import fingerprint, keyed
-from lvray.shards.listing import check_apart, list_studies
+from lvray.shards.listing import Source, check_apart, list_studies
 from lvray.shards.parts import FOLDER
 from lvray.shards.schema import Reject
 from lvray.shards.standing import RETRIED, version_now
@@ -45,13 +45,9 @@ def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes, settings:
     A study whose files have changed is predicted anew, one that has gone leaves the tables. UseError (also where `out`
     holds estimates of other weights or settings), CheckpointError, EnvironmentFault: before any work starts.
     """
-    check_apart(src, out, "--out")
+    source, predictor = check(src, out, checkpoint, masks)
     out = storage.absolute(out)
-    items, dataset = items_of(src, key)
-    predictor = fetch(storage.absolute(checkpoint))
-    if masks and predictor.network["kind"] == "reg":
-        raise UseError("--masks: a regressor makes no mask; give a segmenter's checkpoint")
-    storage.preflight(out, write=True, what="the output")
+    items, dataset = items_of(source, key)
     with cluster():
         settings = decided(settings)
         made = _made(predictor, settings, dataset.manifest.key if dataset else fingerprint(key))
@@ -62,6 +58,18 @@ def predict_cohort(src: str, out: str, *, checkpoint: str, key: bytes, settings:
         _predict(todo, plan, predictor, known, work, len(items), progress)
     refused = _publish(out, items, known, made, masks)
     return len(items) - refused, refused
+
+
+def check(src: str, out: str, checkpoint: str, masks: bool) -> tuple[Dataset | list[Source], Predictor]:
+    """What is to be predicted, and by what. UseError, CheckpointError, EnvironmentFault: as `predict_cohort`, as far as
+    that is seen without Ray and the key."""
+    check_apart(src, out, "--out")
+    source = source_of(src)
+    predictor = fetch(storage.absolute(checkpoint))
+    if masks and predictor.network["kind"] == "reg":
+        raise UseError("--masks: a regressor makes no mask; give a segmenter's checkpoint")
+    storage.preflight(storage.absolute(out), write=True, what="the output")
+    return source, predictor
 
 
 def decided(settings: Predict) -> Predict:
@@ -82,13 +90,18 @@ def decided(settings: Predict) -> Predict:
                                        "workers": workers})
 
 
-def items_of(src: str, key: bytes) -> tuple[list[Item], Dataset | None]:
-    """Every study of SRC, in its order."""
+def source_of(src: str) -> Dataset | list[Source]:
     if not src.lower().endswith(".zip") and manifest.generations(storage.absolute(src)):
-        dataset = open_dataset(src)
-        return items_in(dataset), dataset
-    return [Item(keyed(key, "study", source.name), source.position, keyed(key, "version", version_now(source)), source)
-            for source in list_studies(src).studies], None
+        return open_dataset(src)
+    return list_studies(src).studies
+
+
+def items_of(source: Dataset | list[Source], key: bytes) -> tuple[list[Item], Dataset | None]:
+    """Every study, in its order."""
+    if isinstance(source, Dataset):
+        return items_in(source), source
+    return [Item(keyed(key, "study", study.name), study.position, keyed(key, "version", version_now(study)), study)
+            for study in source], None
 
 
 def items_in(dataset: Dataset) -> list[Item]:

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,14 +75,9 @@ def tensorize(src: str, dst: str, *, key: bytes, settings: Tensorize, labels: st
     listed is placed by hash. UseError, EnvironmentFault: before any work starts, or where rows of `dst` are of other
     settings, images, labels or contours. Refused studies are in the rejects table.
     """
-    check_apart(src, dst, "DST")
-    dst = storage.absolute(dst)
-    studies = list_studies(src).studies
-    storage.preflight(dst, write=True, what="DST")
-    listed = given.read_splits(splits) if splits is not None else {}
-    context = Context(key, settings, given.hashed(key, _labels(src, labels), listed,
-                                                  _contours(contours, link, studies)))
-    _say_matches(studies, context)
+    ready = _ready(src, dst, labels, contours, link, splits)
+    studies, dst = ready.studies, storage.absolute(dst)
+    context = Context(key, settings, given.hashed(key, ready.labels, ready.splits, ready.contours))
     with ExitStack() as stack:
         for _ in range(OVERTAKEN_TIMES):
             try:
@@ -92,10 +87,40 @@ def tensorize(src: str, dst: str, *, key: bytes, settings: Tensorize, labels: st
     raise Overtaken("others keep publishing to the same DST; let one run finish")
 
 
+def check(src: str, dst: str, *, settings: Tensorize, labels: str | None, contours: Path | None, link: Path | None,
+          splits: str | None) -> None:
+    """UseError, EnvironmentFault: as `tensorize`, as far as that is seen without Ray and the key."""
+    _ready(src, dst, labels, contours, link, splits)
+    _standing(storage.absolute(dst), settings)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The studies, and what is known of them: labels and splits by participant's id, contours by study's name."""
+
+    studies: list[Source]
+    labels: Mapping[str, Label] = field(repr=False)
+    splits: Mapping[str, str] = field(repr=False)
+    contours: Mapping[str, Path] = field(repr=False)
+
+
+def _ready(src: str, dst: str, labels: str | None, contours: Path | None, link: Path | None,
+           splits: str | None) -> _Ready:
+    check_apart(src, dst, "DST")
+    studies = list_studies(src).studies
+    storage.preflight(dst, write=True, what="DST")
+    listed = given.read_splits(splits) if splits is not None else {}
+    ready = _Ready(studies, _labels(src, labels), listed, _contours(contours, link, studies))
+    _say_matches(ready)
+    return ready
+
+
 def _attempt(studies: list[Source], dst: str, context: Context, start_ray: Callable[[], None],
              progress: Progress) -> Outcome:
     """One generation. Overtaken: another run published first."""
-    standing = _standing(dst, context)
+    standing = _standing(dst, context.settings)
+    if standing:
+        manifest.check_key(standing.manifest, fingerprint(context.key))
     known = known_studies(standing) if standing else {}
     planned = plan(studies, context, known, seen.read(dst) if standing else {})
     new = list(planned.new)
@@ -210,14 +235,13 @@ def _todo(new: Iterable[Source], work: str, key: bytes, versions: dict[str, str]
         yield Todo(source, part, part in staged)
 
 
-def _standing(dst: str, context: Context) -> Dataset | None:
-    """The data set that stands at DST. UseError where this run's rows would not be like those in it."""
+def _standing(dst: str, settings: Tensorize) -> Dataset | None:
+    """The data set that stands at DST. UseError where rows made with these settings would not be like those in it."""
     if not manifest.generations(dst):
         return None
     standing = open_dataset(dst)
     check_sizes(standing)
-    manifest.check_key(standing.manifest, fingerprint(context.key))
-    manifest.check_made_alike(standing.manifest, context.settings, lvray.__version__)
+    manifest.check_made_alike(standing.manifest, settings, lvray.__version__)
     return standing
 
 
@@ -233,11 +257,11 @@ def _labels(src: str, labels: str | None) -> dict[str, Label]:
     return read_labels(labels)
 
 
-def _say_matches(studies: list[Source], context: Context) -> None:
+def _say_matches(ready: _Ready) -> None:
     """How many of those listed are there, where names tell it. UseError: nobody, as with the ids of another column."""
-    named = [source.participant_and_visit() for source in studies]
-    people = {keyed(context.key, "participant", who[0]) for who in named if who}
-    for what, listed in (("labels", context.given.labels), ("--splits", context.given.splits)):
+    named = [source.participant_and_visit() for source in ready.studies]
+    people = {who[0] for who in named if who}
+    for what, listed in (("labels", ready.labels), ("--splits", ready.splits)):
         if listed and all(named):
             found = len(listed.keys() & people)
             console.say(f"{what}: {found} of {len(listed)} participants are in SRC")

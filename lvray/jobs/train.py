@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -70,15 +71,18 @@ def train(recipe: Recipe, data: str, run: str, *, workers: Workers = (1, 1), res
 
 
 def check(recipe: Recipe, data: str, run: str, resume: bool = False,
-          file: str = claim.FILE) -> tuple[Dataset, Selection]:
+          file: str = claim.FILE, more: Mapping[str, Any] = MappingProxyType({})) -> tuple[Dataset, Selection]:
     """The data set and its rows for a run that may begin or go on, as far as that is seen without a trace on disk.
-    file: where the run says what it belongs to. UseError, EnvironmentFault: as `train`."""
+    file: where the run says what it belongs to; more: to what else than recipe, data and code. UseError,
+    EnvironmentFault: as `train`."""
     if storage.is_s3(run):
         storage.preflight(run, write=True, what="the run's folder")
     begun = claim.begun_with(run, file)
     if resume and begun is None:
         raise UseError("--resume: no run has begun at --run; without --resume one begins")
     dataset = open_dataset(data, begun["data"] if begun else None)
+    if begun is not None:
+        claim.compare(begun, {**claim.belonging(recipe, dataset.checksum), **more})
     check_sizes(dataset)
     return dataset, selected(dataset, recipe)
 

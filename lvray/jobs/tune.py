@@ -89,11 +89,10 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     holds. LvrayError: every trial failed. Stopped, KeyboardInterrupt: as `fit.fit`.
     """
     recipes.check_workers(recipe, workers[1])
-    dataset = check(recipe, data, run, searched)
+    dataset = check(recipe, data, run, searched, seed)
     fit.check_room(workers, concurrent)
     storage.preflight(run, write=True, what="the run's folder")
-    described = {name: part.model_dump(mode="json") for name, part in searched.items()}
-    claim(run, {**belonging(recipe, dataset.checksum), "seed": seed, "space": described}, CLAIM)
+    claim(run, {**belonging(recipe, dataset.checksum), **_beside(searched, seed)}, CLAIM)
     run = storage.absolute(run)
     plan = Plan(recipe, dataset.uri, run, workers, concurrent, tuple(track))
     watch = _Watch(run, tell)
@@ -106,14 +105,19 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     return Search(storage.join(run, checkpoints.BEST), done)
 
 
-def check(recipe: Recipe, data: str, run: str, searched: Space) -> Dataset:
+def check(recipe: Recipe, data: str, run: str, searched: Space, seed: int) -> Dataset:
     """The data set of a search that may begin or go on, as far as that is seen without Ray. UseError, EnvironmentFault:
     as `tune`."""
     space.check(searched, recipe)
-    dataset, rows = train.check(recipe, data, run, file=CLAIM)
+    dataset, rows = train.check(recipe, data, run, file=CLAIM, more=_beside(searched, seed))
     if not len(rows.validation):
         raise UseError("the data set has no study to validate on: a search compares validations")
     return dataset
+
+
+def _beside(searched: Space, seed: int) -> dict[str, Any]:
+    """What a search belongs to beside recipe, data and code."""
+    return {"seed": seed, "space": {name: part.model_dump(mode="json") for name, part in searched.items()}}
 
 
 def _begun(plan: Plan, searched: Space, trials: int) -> dict[int, dict[str, Value]]:

@@ -23,6 +23,18 @@ def local(uri: str, what: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def made(uri: str, what: str) -> Iterator[Path]:
+    """A local folder to write into, which stands at the URI once the `with` has ended."""
+    if not storage.is_s3(uri):
+        yield Path(storage.absolute(uri))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+        for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+            storage.write_atomic(storage.join(uri, file.relative_to(folder).as_posix()), file.read_bytes(), what)
+
+
 def publish(folder: Path, uri: str, last: str, what: str) -> None:
     """Copy the files of a folder to a URI; the one named `last`, which commits them, goes last."""
     names = sorted((p.name for p in folder.iterdir()), key=lambda name: (name == last, name))

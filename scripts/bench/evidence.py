@@ -101,7 +101,7 @@ def _estimated(out: Path, src: Path, checkpoint: str) -> tuple[int, int, int]:
 
 def _report(out: Path, dataset: Dataset, best: list[str]) -> Evaluation:
     with console.progress("evaluate") as tell:
-        made, _ = evaluate.run(dataset.uri, best, out, evaluate.Ask("Phantoms: invented hearts."), tell)
+        made, _ = evaluate.run(dataset.uri, best, str(out), evaluate.Ask("Phantoms: invented hearts."), tell)
     return made
 
 

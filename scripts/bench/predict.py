@@ -103,7 +103,7 @@ def bare(sides: list[ProcessPoolExecutor]) -> float:
 
 
 def command(src: str, checkpoint: Path, settings: Predict) -> Turn:
-    of = len(predict.items_of(src, KEY)[0])
+    of = len(predict.items_of(predict.source_of(src), KEY)[0])
     few = _taken(src, checkpoint, settings, of // 4)
     everything = _taken(src, checkpoint, settings, of)
     wall, cores = ((all_ - part) / (of - of // 4) for all_, part in zip(everything, few, strict=True))
@@ -112,7 +112,7 @@ def command(src: str, checkpoint: Path, settings: Predict) -> Turn:
 
 def _taken(src: str, checkpoint: Path, settings: Predict, studies: int) -> tuple[float, float]:
     """Seconds and core-seconds of the command over the first studies."""
-    def first(src: str, key: bytes) -> Any:
+    def first(src: Any, key: bytes) -> Any:
         items, dataset = items_of(src, key)
         return items[:studies], dataset
 
@@ -145,7 +145,7 @@ def tree_seconds() -> float:
 def parts(src: str, checkpoint: Path, settings: Predict) -> tuple[dict[str, float], list[Shown]]:
     """Core-seconds a study of reading, network and writing, in this process; and what the network is shown."""
     torch.set_num_threads(settings.threads)
-    items, dataset = predict.items_of(src, KEY)
+    items, dataset = predict.items_of(predict.source_of(src), KEY)
     predictor = load(checkpoint)
     with tempfile.TemporaryDirectory() as out:
         plan = Plan(beside_weights(predictor), settings, dataset, KEY, out)

@@ -41,31 +41,43 @@ class Node:
 
 @dataclass
 class Cluster:
-    """env: of the nodes' processes, more than the usual. In `environment` is what a command needs to use it."""
+    """env: of the nodes' processes, more than the usual. In `environment` is what a command needs to use it.
+
+    dashboard: whether there is one, at the URL `dashboard_url`; token: whether the cluster asks for one. In `folder`
+    are Ray's logs.
+    """
 
     cpus: int
     env: Mapping[str, str] = field(default_factory=dict)
+    dashboard: bool = False
+    token: bool = True
     nodes: list[Node] = field(default_factory=list)
 
     def __enter__(self) -> Cluster:
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # sockets lie there: a short name; and no other finds it
-        self._address = f"127.0.0.1:{free_ports(1)[0]}"
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-"))  # sockets lie there: a short name; and no other finds it
+        gcs, *others = free_ports(4)
+        self._address, self.dashboard_url = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{others[0]}"
         self.environment = {
-            "RAY_ADDRESS": self._address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_ADDRESS": self._address,
+            **({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if self.token else
+               {"RAY_AUTH_MODE": "disabled"}),
             "RAY_num_workers_soft_limit": "8", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5", "RAY_USAGE_STATS_ENABLED": "0"}
-        self.add(self.cpus, "--head", f"--port={self._address.partition(':')[2]}", f"--temp-dir={self._folder}",
-                 "--include-dashboard=false", "--node-ip-address=127.0.0.1")
+        self.add(self.cpus, "--head", f"--port={self._address.partition(':')[2]}", f"--temp-dir={self.folder}",
+                 "--node-ip-address=127.0.0.1",
+                 *([f"--dashboard-port={others[0]}", "--dashboard-host=127.0.0.1",
+                    f"--dashboard-agent-listen-port={others[1]}", f"--ray-client-server-port={others[2]}"]
+                   if self.dashboard else ["--include-dashboard=false"]))
         return self
 
     def __exit__(self, *_: object) -> None:
         for node in reversed(self.nodes):
             node.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def add(self, cpus: int, *options: str) -> Node:
         """Another node, once it is up."""
-        log = self._folder / f"node-{len(self.nodes)}"
+        log = self.folder / f"node-{len(self.nodes)}"
         options = options or (f"--address={self._address}",)
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -69,7 +69,7 @@ def test_centering_and_baseline_are_of_training_people(cohort: Any, seg: Any, tm
         return real(training, holdout, methods, **more)
 
     monkeypatch.setattr(evaluate, "evaluate", noted)
-    made, _ = evaluate.run(str(cohort.shards), [str(seg.best)], tmp_path, evaluate.Ask("A test."))
+    made, _ = evaluate.run(str(cohort.shards), [str(seg.best)], str(tmp_path), evaluate.Ask("A test."))
     for people, split in zip(given, ("train", "holdout"), strict=True):
         assert {cohort.people[p.participant] for p in people} == {split}
     assert made.holdout.labelled == Counter(cohort.people.values())["holdout"]

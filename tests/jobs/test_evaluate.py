@@ -34,8 +34,9 @@ def evaluated(tmp_path: Path, ray_cluster: None) -> Evaluate:
         dataset = write_to(str(tmp_path / "data"), [*held, *train], HELD)
         index = dataset.index.to_pylist()
         grams = {row["participant"]: off(row["manual_g"] or 90.0) for row in index}
-        made, page = run(dataset.uri, [], tmp_path / "report", Ask("A test.", external={"theirs": External(grams)},
-                                                                   **ask))
+        made, uri = run(dataset.uri, [], str(tmp_path / "report"), Ask("A test.", external={"theirs": External(grams)},
+                                                                       **ask))
+        page = Path(uri)
         assert not re.search(r"\b(nan|inf|None)\b", re.sub("<[^>]+>", " ", page.read_text()))
         json.loads((tmp_path / "report" / "report.json").read_text())
         assert "Whether theirs was trained on these people, lvray cannot know." in page.read_text()
@@ -126,7 +127,8 @@ def test_people_nobody_has_heard_of(evaluated: Evaluate, tmp_path: Path) -> None
     evaluated([{}] * 3)
     stranger = {"theirs": External({"0" * 32: 90.0})}
     with pytest.raises(UseError, match="theirs: none of its participants is in the data set"):
-        run(open_dataset(str(tmp_path / "data")).uri, [], tmp_path / "report", Ask("A test.", external=stranger))
+        run(open_dataset(str(tmp_path / "data")).uri, [], str(tmp_path / "report"),
+            Ask("A test.", external=stranger))
 
 
 def test_training_people_are_refused_where_centering_used_them(evaluated: Evaluate) -> None:
