@@ -12,13 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.chaos import processes
+from lvray.cmr.phantom.people import PhantomOptions
+from lvray.cmr.phantom.ukb import write_participant, write_tables
 from tests.cluster import faults, jobs, place
 from tests.cluster.log import Log
 from tests.cluster.pods import RUN
 
-PARTICIPANTS = 16
-SMALL = ("--phases", "2", "--slices", "6", "--rows", "64", "--columns", "64")
+SECONDS = 120
+PARTICIPANTS, SEED = 24, 0
+SMALL = PhantomOptions(phases=2, slices=6, rows=64, columns=64)
 INSIDE = "--inside"
 
 
@@ -36,10 +38,15 @@ def story(log: Log) -> None:
     where = place.make(log)
     try:
         studies = phantoms(log)
-        jobs.run_all(where, len(studies))
-        jobs.serve(where, studies[0])
-        faults.no_byte_changes(where)
-        faults.elastic(where)
+        with where.cluster("predict", gpu_train=2) as cluster:  # it has the pods of all five
+            jobs.run_all(where, cluster, len(studies))
+            idle = cluster.workers[-1]
+            hook = faults.run_hook(cluster, idle)  # meanwhile
+            jobs.serve(where, studies[0])
+            with log.step("a hook to its end"):
+                assert hook.wait(SECONDS) == 0
+                idle.process.wait(SECONDS)
+        faults.run_all(where)
         log.sum_up()
     except BaseException as error:
         log.say(f"failed: {type(error).__name__}: {error}")
@@ -55,8 +62,10 @@ def phantoms(log: Log) -> list[Path]:
     """Zips of studies, which are in the bucket too."""
     with log.step(f"phantoms of {PARTICIPANTS} participants"):
         source = RUN / "ukb"
-        subprocess.run([processes.LVRAY, "phantom", "--out", source, "--participants", str(PARTICIPANTS), *SMALL],
-                       check=True, capture_output=True)
+        source.mkdir()
+        for number in range(PARTICIPANTS):
+            write_participant(source, SEED, number, SMALL)
+        write_tables(source, PARTICIPANTS, SEED, SMALL)
         (source / "truth.tsv").unlink()
         jobs.upload(source)
     return sorted(source.glob("*.zip"))

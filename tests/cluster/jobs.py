@@ -20,12 +20,10 @@ from tests.cluster.pods import wait_for
 
 BUCKET = "s3://lvray"
 SEG = f"{BUCKET}/runs/seg"
-EPOCHS = 40
-"""Of smoke_seg."""
-TWO = {"--workers": "2", "--set": f"validate_epochs={EPOCHS}"}
-"""Beside the manifest's train-seg: two workers, and until the end no checkpoint but those that a test asks for."""
-SEARCH = {"--trials": "3", "--set": "epochs=6"}
-"""Beside the manifest's tune: a search of seconds."""
+EPOCHS = 16
+SHORT = ("--set", f"epochs={EPOCHS}", "--set", f"validate_epochs={EPOCHS}")
+"""Beside the manifest's train commands. Until the end no checkpoint is due but those that saving.seconds asks for."""
+TRIALS = 3
 RIGHTS = """
 set -u
 [ "$(id -u):$(id -g):$HOME" = 1000:1000:/tmp ]
@@ -41,34 +39,39 @@ def upload(source: Path) -> None:
         storage.write_atomic(f"{BUCKET}/dicom/{path.name}", path.read_bytes(), "a study")
 
 
-def run_all(place: Place, studies: int) -> None:
-    """On one cluster, which has every pod that any of them asks for: predict's, with a second one that trains."""
-    with place.cluster("predict", gpu_train=2) as cluster:
-        for pod in (cluster.head, *cluster.workers):
-            pod.run("bash", "-ec", RIGHTS)
-        with place.log.step("tensorize"):
-            place.done(place.submit(cluster, place.entrypoint("tensorize")))
-            dataset = open_dataset(f"{BUCKET}/shards")
-            assert dataset.index.num_rows + rejects(dataset).num_rows == studies
-        with place.log.step("train-seg, two workers on two nodes"):
-            train_on_two_nodes(place, cluster)
-        with place.log.step("train-reg"):
-            place.done(place.submit(cluster, place.entrypoint("train-reg")))
-        with place.log.step("tune"):
-            place.done(place.submit(cluster, changed(place.entrypoint("tune"), SEARCH)))
-            search = json.loads(storage.read_bytes(f"{BUCKET}/runs/search/tune.json", "tune.json"))
-            assert len(search["trials"]) == int(SEARCH["--trials"])
-        with place.log.step("predict"):
-            place.done(place.submit(cluster, place.entrypoint("predict")))
+def run_all(place: Place, cluster: RayCluster, studies: int) -> None:
+    """All five on one cluster, which has the pods that any of them asks for."""
+    for pod in (cluster.head, *cluster.workers):
+        pod.run("bash", "-ec", RIGHTS)
+    with place.log.step("tensorize"):
+        place.done(place.submit(cluster, place.entrypoint("tensorize")))
+        dataset = open_dataset(f"{BUCKET}/shards")
+        assert dataset.index.num_rows + rejects(dataset).num_rows == studies
+    with place.log.step("train-seg, two workers on two nodes"):
+        train_on_two_nodes(place, cluster)
+    with place.log.step("train-reg"):
+        place.done(place.submit(cluster, [*place.entrypoint("train-reg"), *SHORT]))
+    with place.log.step("tune"):
+        asked = changed(place.entrypoint("tune"), "--trials", str(TRIALS))
+        place.done(place.submit(cluster, [*asked, "--set", "epochs=4"]))
+        search = json.loads(storage.read_bytes(f"{BUCKET}/runs/search/tune.json", "tune.json"))
+        assert len(search["trials"]) == TRIALS
+    with place.log.step("predict"):
+        place.done(place.submit(cluster, place.entrypoint("predict")))
 
 
 def train_on_two_nodes(place: Place, cluster: RayCluster) -> None:
-    command = place.submit(cluster, changed(place.entrypoint("train-seg"), TWO))
+    command = place.submit(cluster, on_workers(place, "2", SEG))
     place.wait_for(lambda: len(cluster.training()) == 2, "two workers", command)
     nodes = [pod.name for pod in cluster.training()]
     place.log.say(f"workers on {', '.join(nodes)}")
     assert len(set(nodes)) == 2
     place.done(command)
+
+
+def on_workers(place: Place, workers: str, run: str) -> list[str]:
+    """train-seg's command for so many workers and another run."""
+    return [*changed(changed(place.entrypoint("train-seg"), "--workers", workers), "--run", run), *SHORT]
 
 
 def serve(place: Place, study: Path) -> None:
@@ -91,14 +94,9 @@ def serve(place: Place, study: Path) -> None:
     assert served["mass_g"] == predicted["mass_g"]
 
 
-def changed(arguments: Sequence[str], options: dict[str, str]) -> list[str]:
-    """Options with other values, or added."""
+def changed(arguments: Sequence[str], option: str, value: str) -> list[str]:
     made = list(arguments)
-    for name, value in options.items():
-        if name in made:
-            made[made.index(name) + 1] = value
-        else:
-            made += [name, value]
+    made[made.index(option) + 1] = value
     return made
 
 

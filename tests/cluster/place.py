@@ -51,10 +51,10 @@ class Place:
 
     def submit(self, cluster: RayCluster, arguments: Sequence[str]) -> Pod:
         """scripts/submit in a pod of its own, which ends with it. It has the store's credentials, as its user would."""
-        self.log.say(f"scripts/submit {shlex.join(arguments)}")
+        line = ["--address", cluster.dashboard, *arguments]
+        self.log.say(f"scripts/submit {shlex.join(line)}")
         return self.network.pod("submitter", cluster.owner["spec"]["submitterPodTemplate"]["spec"],
-                                [str(ROOT / "scripts" / "submit"), *arguments],
-                                {**self.aws(), **cluster.auth, "RAY_ADDRESS": cluster.dashboard})
+                                [str(ROOT / "scripts" / "submit"), *line], {**self.aws(), **cluster.auth})
 
     def ended(self, submitter: Pod) -> int:
         """Its exit code; what it said goes into the log."""
@@ -84,11 +84,11 @@ class Place:
 
 def make(log: Log) -> Place:
     """The network and the store; this process is a client of it from here on."""
-    objects = manifests()
     api_key, key = secrets.token_hex(24), secrets.token_hex(32)
     network = Network({
         "lvray-store": {"AWS_ACCESS_KEY_ID": "lvray", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)},
         "lvray-key": {"key": key}, "lvray-api-keys": {"keys": api_key}})
+    objects = manifests()
     with log.step("the store"):
         (deployment,) = of_kind(objects, "Deployment")
         spec = deployment["spec"]["template"]["spec"]
