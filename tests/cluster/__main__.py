@@ -8,6 +8,7 @@ of this process, which nobody outside sees and which end with it, however it end
 
 from __future__ import annotations
 
+import compileall
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from lvray.cmr.phantom.ukb import write_participant, write_tables
 from tests.cluster import faults, jobs, place
 from tests.cluster.log import Log
 from tests.cluster.pods import RUN
+from tests.k8s.manifests import ROOT
 
 SECONDS = 120
 PARTICIPANTS, SEED = 24, 0
@@ -26,6 +28,7 @@ INSIDE = "--inside"
 
 def main() -> int:
     if sys.argv[1] != INSIDE:
+        compileall.compile_dir(ROOT / "lvray", quiet=1)  # as in the image: no pod can write there
         return subprocess.run(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--propagation", "private", "--pid",
              "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "tests.cluster", INSIDE, sys.argv[1]],

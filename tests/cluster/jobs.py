@@ -23,7 +23,7 @@ SEG = f"{BUCKET}/runs/seg"
 EPOCHS = 16
 SHORT = ("--set", f"epochs={EPOCHS}", "--set", f"validate_epochs={EPOCHS}")
 """Beside the manifest's train commands. Until the end no checkpoint is due but those that saving.seconds asks for."""
-TRIALS = 3
+TRIALS = 2
 RIGHTS = """
 set -u
 [ "$(id -u):$(id -g):$HOME" = 1000:1000:/tmp ]

@@ -15,6 +15,8 @@ from tests.cluster.names import DOMAIN
 from tests.cluster.pods import Env, Network, Pod, wait_for
 from tests.k8s.manifests import CLUSTER_FIELD, Object
 
+OBJECTS = 0.3
+"""Ray's own share for its object store, of the memory limit that it would find in the pod's cgroup."""
 GCS, DASHBOARD, AGENT, METRICS = 6379, 8265, 52365, 8080
 
 
@@ -109,7 +111,8 @@ class RayCluster:
         """options: of `ray start`; address: that the pod's own processes use."""
         template = group["template"]["spec"]
         limits = template["containers"][0]["resources"]["limits"]
-        options = {"num-cpus": limits["cpu"], "memory": str(int(limits["memory"].removesuffix("Gi")) << 30),
+        memory = int(limits["memory"].removesuffix("Gi")) << 30
+        options = {"num-cpus": limits["cpu"], "memory": str(memory), "object-store-memory": str(int(memory * OBJECTS)),
                    "metrics-export-port": str(METRICS), "dashboard-agent-listen-port": str(AGENT),
                    **options, **group["rayStartParams"]}
         words = ["ulimit -n 65536; ray start --block",

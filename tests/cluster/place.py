@@ -57,9 +57,10 @@ class Place:
                                 [str(ROOT / "scripts" / "submit"), *line], {**self.aws(), **cluster.auth})
 
     def ended(self, submitter: Pod) -> int:
-        """Its exit code; what it said goes into the log."""
+        """Its exit code; what it said goes into the log, but for what Ray adds of a raylet's own log."""
         code = submitter.process.wait(SUBMIT_SECONDS)
-        self.log.quote(submitter.log.read_text())
+        said = submitter.log.read_text(errors="replace").splitlines()
+        self.log.quote("\n".join(line for line in said if line.strip() and not line[0].isspace()))
         return code
 
     def done(self, submitter: Pod) -> None:
