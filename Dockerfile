@@ -9,7 +9,7 @@ FROM ${BASE} AS system
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends bash ca-certificates procps tini wget \
- && rm -rf /var/lib/apt/lists/* \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin lvray \
  && python3 -m venv /opt/lvray
 ENV PATH=/opt/lvray/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -43,7 +43,8 @@ RUN pip install --no-index --no-deps /tmp/lvray-*.whl && rm /tmp/lvray-*.whl && 
 ENV HOME=/tmp PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /tmp
-ENTRYPOINT ["tini", "-g", "--"]
+# Signals to lvray alone, not to its group (-g): it needs its Ray to save, or to end the service in order.
+ENTRYPOINT ["tini", "--"]
 CMD ["lvray", "--help"]
 
 FROM whole AS lvray
@@ -55,6 +56,6 @@ USER 0:0
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev \
- && rm -rf /var/lib/apt/lists/* \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
  && python -c "import torch; assert torch.version.cuda, 'no CUDA in the GPU image: leave TORCH_INDEX out'"
 USER 1000:1000

@@ -187,6 +187,11 @@ def study_name(source: Source, key: bytes | None, show_paths: bool) -> str:
     return " ".join(parts)
 
 
+def generated_text(said: dict[str, Any]) -> str:
+    """What generate made."""
+    return f"{said['hearts']} hearts: {said['rows']} rows ({_counts(said['splits'])}), seed {said['seed']}"
+
+
 def tensorized_text(said: dict[str, Any], quality: Quality) -> str:
     """What tensorize did and what the data set holds now: counts first, then what is doubtful, in words."""
     lines = [f"{said['studies']} studies: {said['rows']} rows ({_counts(said['splits'])}), {said['refused']} refused"]

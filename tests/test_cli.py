@@ -30,6 +30,7 @@ Lvray = Callable[..., Any]
 EID = "7654321"
 COMMANDS = {
     "phantom": ["--out", "--participants", "--seed", "--phases", "--slices", "--rows", "--columns"],
+    "generate": ["--out", "--hearts", "--seed", "--set", "--json"],
     "tensorize": ["--phases", "--labels", "--contours", "--link", "--splits", "--key", "--max-rejects", "--set",
                   "--json"],
     "shards show": ["--sheet", "--json"],

@@ -56,14 +56,15 @@ MODULES = {
     "lvray.cli": "checkpoint data demo estimates options parcel searching serving submitting training",
     "lvray.cmr": "archive codestream contours dicom ed file geometry header heart mass measure nifti phases pixels"
                  " quality study",
+    "lvray.cmr.generated": "anatomy contrast curves draws paint sample scanner stack surroundings",
     "lvray.cmr.phantom": "headers heart images outlines participant people scan signal torso ukb",
     "lvray.evidence": "agreement bootstrap calibration centering columns conformal correlation details disclosure"
                       " evaluation figures hypertrophy indices limits outcomes overlap page paired people plots"
                       " published report search subgroups table training",
-    "lvray.jobs": "apart board calibrate checkpoints claim cluster demo estimates evaluate external fit gauges guard"
-                  " in_order job link loop metrics mode nonfinite outcomes phantom pipeline predict prepare real report"
-                  " rows selection sheet show space state submission tensorize told tpe track train trial tune validate"
-                  " worker",
+    "lvray.jobs": "apart board calibrate checkpoints claim cluster demo estimates evaluate external fit gauges"
+                  " generate guard in_order job link loop metrics mode nonfinite outcomes phantom pipeline predict"
+                  " prepare real report rows selection sheet show space state submission tensorize told tpe track train"
+                  " trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
                   " trained",
     "lvray.serving": "app ask desk documents edge forms front intake keys messages meter network picture problems"

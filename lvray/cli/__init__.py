@@ -28,7 +28,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    data.phantom, data.tensorize, training.train, searching.tune, training.recipes, estimates.calibrate,
+    data.phantom, data.generate, data.tensorize, training.train, searching.tune, training.recipes, estimates.calibrate,
     estimates.evaluate,    estimates.measure, estimates.predict, serving.serve, estimates.link, demo.demo)
 for command in COMMANDS:
     app.command()(command)

@@ -10,7 +10,7 @@ import typer
 
 from lvray import console, recipes
 from lvray.cli.options import Check, Json, Key, MaxRejects, Set, refuse_many
-from lvray.settings import Tensorize
+from lvray.settings import Splits, Tensorize
 
 shards = typer.Typer(no_args_is_help=True, help="Look at a data set of shards.")
 
@@ -31,6 +31,23 @@ def phantom(out: Annotated[Path, typer.Option("--out", help="Folder for the zips
 
     with cluster(), console.progress("phantom") as tell:
         make(out, participants, seed, PhantomOptions(phases, slices, rows, columns), tell)
+
+
+def generate(out: Annotated[str, typer.Option("--out", help="URI of the data set to make.")],
+             hearts: Annotated[int, typer.Option(min=1)] = 4000, seed: Annotated[int, typer.Option(min=0)] = 0,
+             sets: Set = None, as_json: Json = False) -> None:
+    """Make a data set of random hearts with exact masks, to train a segmenter that meets real ones.
+
+    Example: lvray generate --out shards --hearts 4000 --seed 0
+    """
+    from lvray.jobs.cluster import cluster
+    from lvray.jobs.generate import generate as job
+
+    asked = recipes.override(Tensorize(splits=Splits(validation=0.05, calibration=0, holdout=0)), sets or [])
+    with cluster(), console.progress("generate") as tell:
+        made = job(out, hearts, seed, asked, tell)
+    said = {"hearts": hearts, "rows": made.index.rows, "splits": made.splits, "seed": seed}
+    console.result(said, as_json, console.generated_text)
 
 
 def tensorize(src: Annotated[str, typer.Argument(help="URI of a folder of zips, or of study folders.")],

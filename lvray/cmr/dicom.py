@@ -62,8 +62,10 @@ class Frame:
     """Frame within its file, from 0."""
     instance: int
     """InstanceNumber; in a multi-frame file the frame's original one where it is kept, else its number."""
+    sop_class: str
     uid: str = field(repr=False)
     series: str = field(repr=False)
+    frame_of_reference: str = field(repr=False)
     series_number: int
     description: str
     acquired: str = field(repr=False)
@@ -111,7 +113,7 @@ def read_frames(members: Iterable[Member]) -> list[Frame]:
 
 def _plain_frame(header: Header, member: Member) -> Frame:
     values = header.values
-    frame = _frame(values, values, _overlaid(*map(values.get, OVERLAY.values())), member, 0)
+    frame = _frame(values, values, _overlaid(*map(values.get, OVERLAY.values())), member, 0, CLASSIC_MR)
     if not plain_is_complete(header, member):
         raise unreadable(member)
     return frame
@@ -141,11 +143,12 @@ def _refuse_many(frames: int) -> None:
 
 
 def _frames(ds: Dataset, member: Member) -> Iterator[Frame]:
-    count = int(ds.NumberOfFrames) if sop_class(ds) in MULTIFRAME_MR else 1
+    sop = sop_class(ds)
+    count = int(ds.NumberOfFrames) if sop in MULTIFRAME_MR else 1
     _refuse_many(count)
     found = (ds.get((OVERLAY_GROUP, element)) for element in OVERLAY)
     overlaid = _overlaid(*(None if e is None else e.value for e in found))
-    return (_frame(ds, facts_of(ds, index), overlaid, member, index) for index in range(count))
+    return (_frame(ds, facts_of(ds, index), overlaid, member, index, sop) for index in range(count))
 
 
 def facts_of(ds: Dataset, index: int) -> Dataset:
@@ -162,8 +165,8 @@ def facts_of(ds: Dataset, index: int) -> Dataset:
     return facts
 
 
-def _frame(ds: Facts, facts: Facts, overlaid: range, member: Member, index: int) -> Frame:
-    """ds: of the file; facts: of the frame; overlaid: numbers of the frames that its overlay belongs to."""
+def _frame(ds: Facts, facts: Facts, overlaid: range, member: Member, index: int, sop: str) -> Frame:
+    """ds: of the file; facts: of the frame; overlaid: numbers of the frames that its overlay belongs to; sop: class."""
     place = _floats(facts.get("ImagePositionPatient"), 3)
     spacing = _floats(facts.get("PixelSpacing"), 2)
     temporal = _first(facts, "TemporalPositionIndex", "TemporalPositionIdentifier")
@@ -171,7 +174,8 @@ def _frame(ds: Facts, facts: Facts, overlaid: range, member: Member, index: int)
     patient, study = _text(ds, "PatientID"), _text(ds, "StudyInstanceUID")
     return Frame(
         member=member, index=index, instance=int(facts.get("InstanceNumber") or 0),
-        uid=_text(ds, "SOPInstanceUID"), series=_text(ds, "SeriesInstanceUID"),
+        sop_class=sop, uid=_text(ds, "SOPInstanceUID"), series=_text(ds, "SeriesInstanceUID"),
+        frame_of_reference=_text(ds, "FrameOfReferenceUID"),
         series_number=int(ds.get("SeriesNumber") or 0), description=_text(ds, "SeriesDescription"),
         acquired=_text(facts, "FrameAcquisitionDateTime") or _text(ds, "AcquisitionDateTime")
         or _text(ds, "AcquisitionDate") + (_text(ds, "AcquisitionTime") or _text(ds, "ContentTime")),

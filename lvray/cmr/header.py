@@ -38,7 +38,8 @@ ASCII_CHARSETS = (b"", b"ISO_IR 6", b"ISO_IR 100", b"ISO_IR 101", b"ISO_IR 144",
 EXPLICIT_ELEMENT, IMPLICIT_ELEMENT, LENGTH = (struct.Struct(f) for f in ("<HH2sH", "<HHI", "<I"))
 BINARY = {"US": struct.Struct("<H"), "UL": struct.Struct("<I"), "FD": struct.Struct("<d")}
 NAMES = """
-    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription InstanceNumber
+    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID SeriesNumber SeriesDescription
+    InstanceNumber
     AcquisitionDateTime AcquisitionDate AcquisitionTime ContentTime FrameAcquisitionDateTime
     PatientID PatientName PatientBirthDate PatientSex PatientSize PatientWeight QualityControlImage
     ImagePositionPatient ImageOrientationPatient PixelSpacing TemporalPositionIndex TemporalPositionIdentifier

@@ -50,6 +50,7 @@ class Flag(StrEnum):
     UIDS_MENDED = "uids_mended"
     DATES_MENDED = "dates_mended"
     TEXTS_MENDED = "texts_mended"
+    THICKNESS_MENDED = "thickness_mended"
 
 
 OF_IMAGES = frozenset({
@@ -98,6 +99,7 @@ _WORDS: dict[Flag, str] = {
     Flag.UIDS_MENDED: "invalid UIDs: the DICOM made of the images has new ones in their place",
     Flag.DATES_MENDED: "invalid dates or times: left empty in the DICOM made of the images",
     Flag.TEXTS_MENDED: "header texts that break the standard: left empty in the DICOM made of the images",
+    Flag.THICKNESS_MENDED: "no SliceThickness: the DICOM made of the images has the pitch in its place",
 }
 
 

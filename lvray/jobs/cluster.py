@@ -24,7 +24,7 @@ def cluster() -> Iterator[None]:
     """A running Ray inside the `with`; one that is running already is used and left alone.
 
     Ray prints its warnings on stdout, which is for results: inside, stdout is stderr. EnvironmentFault: RAY_ADDRESS
-    names a cluster that does not answer.
+    names a cluster that does not answer, or a local one does not start.
     """
     for name, value in {
         "RAY_num_workers_soft_limit": "8",  # a small machine else stops and starts workers all the time
@@ -61,8 +61,13 @@ def _start(address: str | None) -> None:
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not address:
-        ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
-                 object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        try:
+            with _loopback_alone():
+                ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
+                         object_store_memory=LOCAL_STORE_BYTES, **quiet)
+        except Exception as e:  # Ray's own, without a class
+            raise EnvironmentFault("Ray does not start on this machine: is it too busy, or short of memory or of space"
+                                   " in /tmp/ray? Try again") from e
         return
     try:
         host_port = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
@@ -71,3 +76,18 @@ def _start(address: str | None) -> None:
         ray.init(**quiet)
     except (OSError, OverflowError) as e:
         raise EnvironmentFault(NO_CLUSTER) from e
+
+
+@contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """A Ray that starts inside listens nowhere else. Its own switch for that bears the name of the systems where it is
+    the rule; this process has read it already, those that it starts read it from the environment."""
+    from ray._private import ray_constants
+
+    before, name = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        ray_constants.ENABLE_RAY_CLUSTER = before

@@ -23,6 +23,7 @@ SILENCE_SECONDS = 15.0
 PATIENCE_SECONDS = 60.0
 """That a head may be away while a job is followed."""
 POLL_SECONDS = 0.5
+NO_DASHBOARD = "what answers at --address is no Ray dashboard: check the URL"
 SIGNALLED = 128
 """What a shell adds to a signal's number."""
 LOGGERS = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging",
@@ -76,7 +77,7 @@ def connect(address: str) -> Client:
     except AuthenticationError as error:
         raise EnvironmentFault(_token(str(error))) from error
     except Exception as error:  # whatever a web page that is no dashboard leads the client to
-        raise EnvironmentFault("what answers at --address is no Ray dashboard: check the URL") from error
+        raise EnvironmentFault(NO_DASHBOARD) from error
 
 
 class Job:
@@ -170,7 +171,9 @@ def _end(details: JobDetails) -> End:
 
 
 def _token(said: str) -> str:
-    """What is wrong between two settings of RAY_AUTH_MODE, of what Ray says."""
+    """What is wrong between two settings of RAY_AUTH_MODE, of what Ray's client says: the answer, then its own text."""
+    if "authentication token" not in said.partition("\n\n")[0]:
+        return NO_DASHBOARD
     if said.startswith("Authentication failed"):
         return "the head refuses this token: set RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
     return ("the head wants a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as the cluster"

@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import ValidationError
 from ray import tune as ray_tune
 from ray.tune import Callback, FailureConfig, RunConfig, Trainable, TuneConfig, Tuner
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.stopper import Stopper
 
@@ -54,6 +55,9 @@ FIRST_RUNG = 9
 """The first rung is at a ninth of the epochs, the next at a third."""
 NOTHING: dict[str, float] = {"memory": 1}
 """What a trial reserves beside its workers: Tune wants something, and every CPU counts."""
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+"""What Tune would copy from here into its trials' runtime environment, which Ray logs and the dashboard shows. Every
+node has its own."""
 RETRIES = 3
 """Of a trial whose store or node has gone, from its own checkpoint."""
 
@@ -154,6 +158,7 @@ def _tuner(plan: Plan, search: Tpe, watch: _Watch, trials: int) -> Tuner:
     uri = storage.join(plan.run, "ray")
     storage.make_folder(uri, "the run's folder")
     filesystem, path = storage.pyarrow_filesystem(uri)
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
     first = min(max(1, plan.recipe.epochs // FIRST_RUNG, plan.recipe.validate_epochs), plan.recipe.epochs)
     return Tuner(
         ray_tune.with_resources(ray_tune.with_parameters(_Trial, plan=plan), NOTHING),

@@ -83,10 +83,12 @@ def arguments(checkpoints: Sequence[str], keys: Path | None, host: str, settings
 
 
 def start(asked: Arguments, host: str = HOST, port: int = 8000) -> str:
-    """Start the service on a running Ray; its URL, once it answers. EnvironmentFault: the port is taken."""
+    """Start the service on a running Ray; its URL, once it answers. EnvironmentFault: the port is taken, or Serve runs
+    already and listens elsewhere."""
     _check_port(host, port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": host, "port": port}, logging_config=NO_ACCESS_LOG)
+    _check_serve(host, port)
     try:
         serve.run(build(asked), name=NAME, logging_config=NO_ACCESS_LOG)
     except RuntimeError as error:
@@ -115,6 +117,16 @@ def run(asked: Arguments, host: str = HOST, port: int = 8000) -> None:
             time.sleep(0.2)
     finally:
         stop()
+
+
+def _check_serve(host: str, port: int) -> None:
+    """A Serve that ran before keeps to its own address, whatever is asked."""
+    client = serve.context._get_global_client()
+    assert client is not None
+    options = client.http_config
+    if (options.host, options.port) != (host, port):
+        raise EnvironmentFault(f"Ray Serve runs on this cluster already, at {options.host}:{options.port}: give that as"
+                               " --host and --port, or end it (serve shutdown)")
 
 
 def _check_port(host: str, port: int) -> None:

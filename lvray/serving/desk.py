@@ -16,7 +16,7 @@ from lvray.estimate import Estimate
 from lvray.serving import intake, reading
 from lvray.serving.ask import Asker
 from lvray.serving.forms import FORMS, Answer, wanted
-from lvray.serving.intake import Held
+from lvray.serving.intake import Held, Hold
 from lvray.serving.keys import Keys, Rate
 from lvray.serving.meter import Tally
 from lvray.serving.problems import Problem, busy
@@ -53,8 +53,7 @@ class Desk:
             async with self._stage("upload"):
                 body = await intake.taken(request, self.limits, hold)
                 if isinstance(body, str):
-                    body = await asyncio.to_thread(reading.fetch, body, self.limits)
-                    hold(len(body))
+                    body = await self._fetched(body, hold)
             async with self._stage("read"):
                 study = await self.worker.run(reading.read, body, self.limits)
             found = dict(zip(kinds, await asyncio.gather(*(self._found(kind, study) for kind in kinds)), strict=True))
@@ -63,6 +62,15 @@ class Desk:
                 for flag in answer.best.quality:
                     self.tally.note("flag", flag)
                 return form.media_type, await self.worker.run(form.make, answer)
+
+    async def _fetched(self, uri: str, hold: Hold) -> bytes:
+        try:
+            async with asyncio.timeout(self.limits.upload_seconds):
+                where, size = await asyncio.to_thread(reading.locate, uri, self.limits)
+                hold(size)
+                return await asyncio.to_thread(reading.fetch, where)
+        except TimeoutError:
+            raise busy("the store has not answered in time", self.limits.retry_seconds) from None
 
     def _kinds(self, network: str | None) -> list[str]:
         kinds = [*self.askers] if network == BOTH else [network or next(iter(self.askers))]

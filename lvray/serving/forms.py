@@ -92,9 +92,11 @@ def wanted(accept: str | None) -> str:
         name, *parameters = (text.strip().lower() for text in part.split(";"))
         weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
         liked.append((_number(weight), name))
+    never = {name for worth, name in liked if worth <= 0}
     for worth, name in sorted(liked, key=lambda pair: -pair[0]):
         for key, form in FORMS.items():
-            if worth > 0 and name in ("*/*", form.media_type, form.media_type.partition("/")[0] + "/*"):
+            names = {"*/*", form.media_type, form.media_type.partition("/")[0] + "/*"}
+            if worth > 0 and name in names and form.media_type not in never:
                 return key
     kinds = dict.fromkeys(form.media_type for form in FORMS.values())
     raise Problem(406, f"answers come as {', '.join(kinds)}; or ask by form={'|'.join(FORMS)}")

@@ -27,7 +27,7 @@ PHANTOM_SEED = 2021
 def add(router: APIRouter) -> None:
     for path, (name, kind) in FILES.items():
         router.add_api_route(path, _giving((files(__package__) / "page" / name).read_bytes(), kind),
-                             include_in_schema=False)
+                             methods=["GET", "HEAD"], include_in_schema=False)
 
     @router.get("/phantom.zip", summary="A study of an invented heart, to try the service with.",
                 response_class=Response, responses={200: {"content": {"application/zip": {}}}})

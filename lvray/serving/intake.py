@@ -55,6 +55,8 @@ class Held:
 async def taken(request: Request, limits: Serve, hold: Hold) -> bytes | str:
     """The zip in the body, or the URI that its JSON names. Problem: 400, 408, 413, 415, 503."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem(415, f"a body with a Content-Encoding; {HOW}")
     form = _Form(options.get(b"boundary", b"")) if kind == FORM_TYPE.encode() else None
     if form is None and kind.decode("latin-1") not in (*ZIP_TYPES, JSON_TYPE):
         raise Problem(415, f"neither a zip, nor a form, nor JSON; {HOW}")
@@ -73,17 +75,22 @@ async def taken(request: Request, limits: Serve, hold: Hold) -> bytes | str:
 
 
 async def _body(request: Request, form: _Form | None, most: int, hold: Hold) -> bytearray:
-    declared, got, body = int(request.headers.get("content-length", 0)), 0, bytearray()
+    got, body = 0, bytearray()
+    _check(int(request.headers.get("content-length", 0)), most)
     async for chunk in request.stream():
         got += len(chunk)
-        if max(declared, got) > most:
-            raise Problem(413, f"more than {most >> 10} KiB; send the short axis alone")
+        _check(got, most)
         hold(len(chunk))
         if form is None:
             body += chunk
         else:
             form.feed(chunk)
     return body if form is None else form.file()
+
+
+def _check(size: int, most: int) -> None:
+    if size > most:
+        raise Problem(413, f"more than {most >> 10} KiB; send the short axis alone")
 
 
 def _uri(body: bytearray) -> str:
@@ -103,8 +110,11 @@ class _Form:
         if not boundary:
             raise Problem(400, "the form names no boundary")
         self._body, self._parts, self._complete = bytearray(), 0, False
-        self._parser = MultipartParser(boundary, {"on_part_begin": self._part, "on_part_data": self._data,
-                                                  "on_end": self._end})
+        try:
+            self._parser = MultipartParser(boundary, {"on_part_begin": self._part, "on_part_data": self._data,
+                                                      "on_end": self._end})
+        except FormParserError:
+            raise Problem(400, "the form's boundary is too long") from None
 
     def feed(self, chunk: bytes) -> None:
         try:

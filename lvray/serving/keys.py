@@ -8,7 +8,9 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lvray.errors import UseError
 from lvray.serving.problems import Problem
@@ -33,10 +35,14 @@ class Keys:
     _read_at: object = None
     _digests: tuple[bytes, ...] = ()
 
-    def admit(self, authorization: str | None, host: str | None) -> str | None:
-        """Whose request it is: some digits of the key's digest, None where there are no keys. Problem: 401, 403."""
+    def admit(self, authorization: str | None, host: str | None, origin: str | None = None,
+              peer: str | None = None) -> str | None:
+        """Whose request it is: some digits of the key's digest, None where there are no keys. Problem: 401, 403.
+
+        host, origin: as the headers have them; peer: the address that it came from.
+        """
         if self.open:
-            self._check_host(host)
+            _check_is_here(host, origin, peer)
             return None
         scheme, _, given = (authorization or "").partition(" ")
         digest = hashlib.sha256(given.strip().encode()).digest()
@@ -67,12 +73,16 @@ class Keys:
             raise UseError(f"{where} holds no key: one of at least {MIN_BYTES} characters is wanted"
                            " (python -c 'import secrets; print(secrets.token_urlsafe(32))')")
 
-    @staticmethod
-    def _check_host(host: str | None) -> None:
-        """A page of somebody else's name that leads here (DNS rebinding) is not asked from this machine."""
-        name = (host or "").rpartition(":")[0] if not (host or "").endswith("]") and ":" in (host or "") else host or ""
-        if name.strip("[]").lower() not in LOOPBACK:
-            raise Problem(403, "without keys the service answers on loopback alone")
+
+def _check_is_here(host: str | None, origin: str | None, peer: str | None) -> None:
+    """Problem: 403 for another machine, and for a page of another name that leads here (DNS rebinding) or posts to
+    here."""
+    try:
+        names = {urlsplit(f"//{host or ''}").hostname, *([urlsplit(origin).hostname] if origin else [])}
+    except ValueError:
+        names = {None}
+    if not names <= {*LOOPBACK} or (peer is not None and not ip_address(peer).is_loopback):
+        raise Problem(403, "without keys the service answers on loopback alone")
 
 
 def _digests(keys: list[str]) -> tuple[bytes, ...]:

@@ -1,7 +1,8 @@
 """Metrics of all replicas behind one address. No label is a client's text.
 
-Each reader sends what it has counted to one small actor, which adds it up: whichever reader is asked for /metrics, the
-answer is that of all. Should that actor die, counters begin again at 0, as Prometheus expects of a restart.
+Each reader sends what it has counted to one small actor, once a second, which adds it up: whichever reader is asked for
+/metrics, the answer is that of all. Should that actor die, counters begin again at 0, as Prometheus expects of a
+restart.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lvray.serving.problems import busy
 Event = tuple[str, float, str]
 """Metric, value, label: of a histogram an observation, of a counter what to add."""
 STAGES = ("upload", "read", "network", "answer", "all")
+LETTER_SECONDS = 1.0
 MOST_EVENTS = 10_000
 """Kept while the actor is away."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -57,30 +59,37 @@ class Tally:
     def __init__(self, meter: Any) -> None:
         self._meter = meter
         self._events: list[Event] = []
+        self._letter = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
 
     def note(self, name: str, label: str, value: float = 1.0) -> None:
-        """Sends it too, with whatever else comes while a letter is on its way."""
+        """It is sent within LETTER_SECONDS."""
         del self._events[:-MOST_EVENTS + 1]
         self._events.append((name, value, label))
         if self._sending is None or self._sending.done():
-            self._sending = asyncio.get_running_loop().create_task(self._send())
+            self._sending = asyncio.get_running_loop().create_task(self._send_soon())
 
     async def text(self) -> bytes:
         """In Prometheus's text format, with all that this reader has counted. Problem: 503, the actor is away."""
-        if self._sending is not None:
-            await self._sending
+        await self._send()
         try:
             text: bytes = await self._meter.text.remote()
         except Exception:
             raise busy("whoever adds up the metrics is starting anew", 1) from None
         return text
 
-    async def _send(self) -> None:
+    async def _send_soon(self) -> None:
         while self._events:
+            await asyncio.sleep(LETTER_SECONDS)
+            if not await self._send():
+                return
+
+    async def _send(self) -> bool:
+        async with self._letter:
             sent, self._events = self._events, []
             try:
                 await self._meter.add.remote(sent)
             except Exception:  # away: with the next ones
                 self._events = sent + self._events
-                return
+                return False
+        return True

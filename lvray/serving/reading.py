@@ -6,8 +6,9 @@ import asyncio
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,16 +40,29 @@ def read(zipped: bytes, limits: Serve) -> Study:
     return Study(cine, view(cine))
 
 
-def fetch(uri: str, limits: Serve) -> bytes:
-    """The zip at a URI. Problem: 403 outside the prefixes, 404, 413. EnvironmentFault: the store is gone."""
+def locate(uri: str, limits: Serve) -> tuple[str, int]:
+    """Where the zip at a URI lies, links resolved, and its bytes. Problem: 403 outside the prefixes, 404, 413.
+    EnvironmentFault: the store is gone."""
     where = _allowed(uri, limits.uri_prefixes)
     if not storage.is_s3(where) and not os.path.isfile(where):
         raise _absent()
+    with _opened(where) as file:
+        if file.size > limits.body_mb << 20:
+            raise Problem(413, f"the zip is larger than {limits.body_mb} MiB")
+        return where, file.size
+
+
+def fetch(where: str) -> bytes:
+    """The zip that `locate` found. Problem: 404, gone since. EnvironmentFault."""
+    with _opened(where) as file:
+        return bytes(file.whole().to_pybytes())
+
+
+@contextmanager
+def _opened(where: str) -> Iterator[storage.File]:
     try:
         with storage.open_file(where, "the study") as file:
-            if file.size > limits.body_mb << 20:
-                raise Problem(413, f"the zip is larger than {limits.body_mb} MiB")
-            return bytes(file.whole().to_pybytes())
+            yield file
     except EnvironmentFault as error:
         if isinstance(error.__cause__, FileNotFoundError | PermissionError):
             raise _absent() from None

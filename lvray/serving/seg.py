@@ -41,7 +41,7 @@ def segmentation(source: Source, estimate: Estimate) -> Dataset:
     StudyRefused: what `drawn` refuses.
     """
     mask = drawn(estimate)
-    uid, first = source.uid(estimate, "SEG"), source.images[0]
+    uid = source.uid(estimate, "SEG")
     seg = Segmentation(
         source_images=_stand_ins(source), pixel_array=mask, segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_described(estimate, uid, *segment) for segment in SEGMENTS],
@@ -51,8 +51,6 @@ def segmentation(source: Source, estimate: Estimate) -> Dataset:
         content_date=source.made.date(), content_time=source.made.time(), **device(estimate))
     _refer(seg, source)
     _order(seg)
-    if "SliceThickness" not in first:
-        del seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
     return settled(seg, source, derived(uid, "dimensions"))
 
 
@@ -94,7 +92,6 @@ def _stand_ins(source: Source) -> list[Dataset]:
         image = nameless(image)
         image.SOPClassUID, image.SeriesInstanceUID = MRImageStorage, source.images[0].SeriesInstanceUID
         image.SOPInstanceUID = derived(image.SOPInstanceUID, str(z))
-        image.setdefault("SliceThickness", 1)
         images.append(image)
     return images
 

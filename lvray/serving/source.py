@@ -1,8 +1,9 @@
 """The images that an estimate rests on, as the DICOM made of it refers to them: a header a slice, mended on a copy.
 
-A header holds who and which study it is, and where the slice lies; nothing else of the upload goes on. What breaks the
-standard in it would break it in whatever is made of it: such UIDs get new ones, always the same for the same upload,
-and such dates and texts are left empty. Source: DICOM PS3.3, C.7 (modules); PS3.5, 6.2 (values), 9.1 and B.2 (UIDs).
+A header holds who and which study it is, as the first slice's file says, and where the slice lies; nothing else of the
+upload goes on. What breaks the standard in it would break it in whatever is made of it: such UIDs get new ones, always
+the same for the same upload, and such dates and texts are left empty. Source: DICOM PS3.3, C.7 (modules); PS3.5, 6.2
+(values), 9.1 and B.2 (UIDs).
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from functools import cached_property, partial
 
 import numpy as np
 from pydicom import Dataset, config, dcmwrite
 from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM, validate_value
 
 from lvray.cmr.archive import Member
 from lvray.cmr.dicom import Frame, facts_of
-from lvray.cmr.file import inflated, reading, unreadable, up_to_pixels
+from lvray.cmr.file import MULTIFRAME_MR, inflated, reading, unreadable, up_to_pixels
 from lvray.cmr.quality import Flag
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
@@ -75,26 +79,25 @@ class Source:
         return derived(what, *(i.SOPInstanceUID for i in self.images), hashlib.sha256(mask + told).hexdigest())
 
 
+@reading()
 def read_source(cine: Cine, estimate: Estimate) -> Source:
-    """The headers of the cine's images at the estimate's ED, mended. StudyRefused: a slice lacks it, a damaged file."""
+    """The cine's images at the estimate's ED, mended. StudyRefused: a slice lacks it, a damaged file."""
     frames = [f for row in cine.frames if (f := row[estimate.ed_phase - 1]) is not None]
     if len(frames) < cine.slices:
         raise StudyRefused(Reason.MISSING_PHASE, f"a slice has no image at phase {estimate.ed_phase}: what has gaps is"
                                                  " not given as DICOM; export the study again with all its images")
     mends: set[Flag] = set()
-    with reading():
-        files = {f.member: _header(f.member) for f in frames}
-        key = hashlib.sha256(b"".join(m.head(HEAD_BYTES) for m in files)).hexdigest()
-        images = [_image(f, files[f.member], key, mends) for f in frames]
-        dates = [_date(ds) for ds in files.values()]
-    study, place = images[0].StudyInstanceUID, _orientation(frames[0], mends)
-    frame_of_reference = _frame_of_reference(images, mends)
-    for image in images:
-        image.StudyInstanceUID, image.FrameOfReferenceUID = study, frame_of_reference
-        image.ImageOrientationPatient = place
-        image.SpacingBetweenSlices = cine.spacing[0]
-    numbers = tuple(f.index + 1 if "NumberOfFrames" in files[f.member] else None for f in frames)
-    return Source(tuple(images), numbers, max((d for d in dates if d), default=UNDATED), frozenset(mends))
+    uids, ds = _Uids(frames, mends), _header(frames[0].member)
+    shared = _shared(ds, frames[0], cine.spacing[0], mends)
+    study = uids.valid(_string(ds, "StudyInstanceUID"), "StudyInstanceUID")
+    series = [uids.valid(f.series, "SeriesInstanceUID") for f in frames]
+    instances = [uids.valid(f.uid, "SOPInstanceUID", str(f.member.number)) for f in frames]
+    shared.StudyInstanceUID, shared.FrameOfReferenceUID = study, _frame_of_reference(frames, study, series, mends)
+    shared.ImageOrientationPatient = _orientation(frames[0], mends)
+    shared.SpacingBetweenSlices = cine.spacing[0]
+    images = tuple(map(partial(_image, shared), frames, series, instances))
+    numbers = tuple(f.index + 1 if f.sop_class in MULTIFRAME_MR else None for f in frames)
+    return Source(images, numbers, _date(ds) or UNDATED, frozenset(mends))
 
 
 def derived(*parts: str) -> str:
@@ -138,30 +141,43 @@ def _header(member: Member) -> Dataset:
     return ds
 
 
-def _image(frame: Frame, ds: Dataset, key: str, mends: set[Flag]) -> Dataset:
-    facts, image = facts_of(ds, frame.index), Dataset()
+def _shared(ds: Dataset, frame: Frame, pitch: float, mends: set[Flag]) -> Dataset:
+    """What all images of the study share, by the header of one."""
+    shared = Dataset()
     for name in (*PASSED_ON, *PASSED_ON_WHERE_KNOWN):
         text = _text(ds, name, mends)
         if text or name in PASSED_ON:
-            setattr(image, name, text)
-    image.SOPClassUID, image.Modality = str(ds.SOPClassUID), "MR"
-    for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        of_slice = (str(frame.member.number),) if name == "SOPInstanceUID" else ()
-        setattr(image, name, _uid(_string(ds, name), mends, key, name, *of_slice))
-    image.FrameOfReferenceUID = _string(ds, "FrameOfReferenceUID")
+            setattr(shared, name, text)
+    shared.Modality = "MR"
+    shared.SliceThickness = _thickness(facts_of(ds, frame.index))
+    if shared.SliceThickness is None:
+        shared.SliceThickness = pitch
+        mends.add(Flag.THICKNESS_MENDED)
+    return shared
+
+
+def _thickness(facts: Dataset) -> float | None:
+    with suppress(TypeError, ValueError):
+        if 0 < (thickness := float(facts.get("SliceThickness"))) < math.inf:
+            return thickness
+    return None
+
+
+def _image(shared: Dataset, frame: Frame, series: str, instance: str) -> Dataset:
+    image = Dataset()
+    image.update(shared)
+    image.SOPClassUID, image.SOPInstanceUID, image.SeriesInstanceUID = frame.sop_class, instance, series
     image.Rows, image.Columns = frame.shape
     assert frame.position is not None
     assert frame.spacing is not None
     image.ImagePositionPatient, image.PixelSpacing = list(frame.position), list(frame.spacing)
-    with suppress(TypeError, ValueError):
-        if (thickness := float(facts.get("SliceThickness"))) > 0:
-            image.SliceThickness = thickness
     return image
 
 
 def _string(ds: Dataset, name: str) -> str:
     try:
-        return str(ds.get(name) or "").strip()
+        value = ds.get(name) or ""
+        return ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip()
     except Exception:  # pydicom raises whatever the damaged value leads to
         return ""
 
@@ -178,6 +194,8 @@ def _text(ds: Dataset, name: str, mends: set[Flag]) -> str:
 def _is_valid(vr: str, text: str, name: str) -> bool:
     if name == "PatientSex":
         return text in SEXES
+    if "\\" in text:  # several values
+        return False
     try:
         validate_value(vr, text, config.RAISE)
         if vr in ("DA", "TM"):
@@ -187,21 +205,30 @@ def _is_valid(vr: str, text: str, name: str) -> bool:
     return True
 
 
-def _uid(found: str, mends: set[Flag], *instead: str) -> str:
-    """The UID itself where it is valid, else one made of it, or of `instead` where there is none."""
-    if UID(found).is_valid:
-        return found
-    mends.add(Flag.UIDS_MENDED)
-    return derived(found) if found else derived(*instead)
+class _Uids:
+    def __init__(self, frames: Sequence[Frame], mends: set[Flag]) -> None:
+        self._frames, self._mends = frames, mends
+
+    def valid(self, found: str, *instead: str) -> str:
+        """The UID itself where it is valid, else one made of it, or of the files and `instead` where there is none."""
+        if UID(found).is_valid:
+            return found
+        self._mends.add(Flag.UIDS_MENDED)
+        return derived(found) if found else derived(self._key, *instead)
+
+    @cached_property
+    def _key(self) -> str:
+        members = dict.fromkeys(f.member for f in self._frames)
+        return hashlib.sha256(b"".join(m.head(HEAD_BYTES) for m in members)).hexdigest()
 
 
-def _frame_of_reference(images: Sequence[Dataset], mends: set[Flag]) -> str:
+def _frame_of_reference(frames: Sequence[Frame], study: str, series: Sequence[str], mends: set[Flag]) -> str:
     """The images' own where they share a valid one, else one for all, made of their series."""
-    found, *others = {i.FrameOfReferenceUID for i in images}
+    found, *others = {f.frame_of_reference for f in frames}
     if not others and UID(found).is_valid:
-        return str(found)
+        return found
     mends.add(Flag.FRAME_OF_REFERENCE_MENDED)
-    return derived("frame of reference", images[0].StudyInstanceUID, *sorted({i.SeriesInstanceUID for i in images}))
+    return derived("frame of reference", study, *sorted(set(series)))
 
 
 def _orientation(frame: Frame, mends: set[Flag]) -> list[float]:

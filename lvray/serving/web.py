@@ -25,6 +25,8 @@ from lvray.serving.problems import MEDIA_TYPE, Problem
 
 Handler = Callable[[Request], Awaitable[Response]]
 BEARER = HTTPBearer(auto_error=False, description="A key; none on loopback.")
+PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Of answers, some of which name a patient."""
 log = logging.getLogger("ray.serve")
 
 
@@ -62,19 +64,22 @@ def web(desk: Desk) -> FastAPI:
 
     def admit(request: Request,
               _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)] = None) -> None:
-        who = desk.keys.admit(request.headers.get("authorization"), request.headers.get("host"))
+        who = desk.keys.admit(request.headers.get("authorization"), request.headers.get("host"),
+                              request.headers.get("origin"), request.client.host if request.client else None)
         if who is not None:
             desk.rate.take(who)
 
-    api = FastAPI(title="lvray", version=lvray.__version__, docs_url=None, redoc_url=None,
+    api = FastAPI(title="lvray", version=lvray.__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
                   description="LV mass in grams from short-axis cine cardiac MR. Research use only.")
     api.router.route_class = Told
     keyed: dict[str, Any] = {"dependencies": [Depends(admit)]}
 
+    @api.head("/healthz", include_in_schema=False)
     @api.get("/healthz", summary="This process lives.")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @api.head("/readyz", include_in_schema=False)
     @api.get("/readyz", summary="Every network answers.", responses=described(503))
     async def readyz() -> dict[str, str]:
         if not desk.keys.open and not desk.keys.digests():
@@ -101,7 +106,7 @@ def web(desk: Desk) -> FastAPI:
             view: Annotated[bool, Query(description="Of JSON: pictures and outlines of every slice too.")] = False,
     ) -> Response:
         kind, body = await desk.estimate(request, Wish(network, view, form))
-        return Response(body, media_type=kind)
+        return Response(body, media_type=kind, headers=PRIVATE)
 
     @api.get("/metrics", summary="Prometheus metrics of all replicas.", **keyed, responses=described(401, 429, 503))
     async def metrics() -> PlainTextResponse:

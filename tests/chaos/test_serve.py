@@ -4,6 +4,7 @@ answer, no 500."""
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -68,12 +69,15 @@ class Told:
 class Service:
     """In a process of its own."""
 
-    def __init__(self, asked: Arguments, study: Path) -> None:
+    def __init__(self, asked: Arguments, study: Path, temporary: Path) -> None:
+        """temporary: the folder for temporary files of all its processes."""
         self.study = study.read_bytes()
+        self.temporary = temporary
         self.expected: dict[str, dict[str, Any]] = {}
         self._path = study
         self._process = subprocess.Popen([sys.executable, "-m", "tests.chaos.serving", asked.model_dump_json(),
-                                          str(free_port())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                          str(free_port())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                         env={**os.environ, "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"})
         self.url = self._line()
 
     def knows(self, checkpoint: Path) -> str:
@@ -161,7 +165,7 @@ def service(store: Weed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     (folder / "keys").write_text(KEY)
     settings = Serve(per_minute=10**6, uri_prefixes=("s3://lvray/studies",), upload_seconds=3, members=50_000)
     service = Service(Arguments(seg=SEG, keys=str(folder / "keys"), settings=settings),
-                      write_participant(folder, 0, 0, SMALL))
+                      write_participant(folder, 0, 0, SMALL), tmp_path_factory.mktemp("temporary"))
     service.knows(checkpoint)
     yield service
     service.stop()
@@ -223,7 +227,7 @@ def test_the_store_goes_away_and_comes_back(service: Service, store: Weed) -> No
 
 def test_hostile_clients(service: Service, tmp_path: Path) -> None:
     studies = mangle.sound(tmp_path)
-    written = set(Path(tempfile.gettempdir()).iterdir())
+    before = set(service.temporary.rglob("*"))
     with httpx.Client(base_url=service.url, timeout=120, headers=KEYED) as client, ExitStack() as stack:
         for _ in range(50):  # connections that say nothing, and uploads that stop
             stack.enter_context(half_open(client, b""))
@@ -251,9 +255,8 @@ def test_hostile_clients(service: Service, tmp_path: Path) -> None:
         assert stuck.recv(100).startswith(b"HTTP/1.1 408")
         assert client.post(URL, content=service.study).json() in service.expected.values()
         assert client.get("/readyz").status_code == 200
-    left = {p for p in set(Path(tempfile.gettempdir()).iterdir()) - written if "escaped" in p.name or "bomb" in p.name}
-    assert not left
-    assert not list(Path("/").glob("*escaped*"))
+    assert set(service.temporary.rglob("*")) == before
+    assert not [*Path("/").glob("*escaped*"), *Path(tempfile.gettempdir()).glob("*escaped*")]
 
 
 @contextmanager

@@ -136,9 +136,9 @@ class Make:
     @staticmethod
     def frame(instance: int = 1, trigger: float | None = None, interval: float | None = None,
               temporal: int | None = None, series: int = 1, uid: str = "1") -> Frame:
-        return Frame(member=member(b""), index=0, instance=instance, uid=uid, series=str(series), series_number=series,
-                     description="", acquired="", patient="", identity=("", "", "", ""), shape=(4, 4),
-                     position=(0.0, 0.0, 0.0),
+        return Frame(member=member(b""), index=0, instance=instance, sop_class="", uid=uid, series=str(series),
+                     frame_of_reference="", series_number=series, description="", acquired="", patient="",
+                     identity=("", "", "", ""), shape=(4, 4), position=(0.0, 0.0, 0.0),
                      orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0), trigger=trigger, interval=interval,
                      temporal_index=temporal, has_overlay=False, person=(None, None, None), phantom=False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
 from typing import Any
 
@@ -44,6 +46,15 @@ def test_what_ray_prints_goes_to_stderr(asked: list[tuple[str, Any]], capsys: py
     assert sys.stdout is not sys.stderr
 
 
+def test_a_local_one_that_does_not_start(asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any, **options: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(EnvironmentFault, match="Ray does not start"), cluster():
+        pass
+
+
 def test_the_cluster_that_ray_address_names(asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{there.getsockname()[1]}")
@@ -56,3 +67,39 @@ def test_the_cluster_that_ray_address_names(asked: list[tuple[str, Any]], monkey
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with pytest.raises(EnvironmentFault, match="no Ray cluster answers at RAY_ADDRESS"), cluster():
         pass
+
+
+LISTENING = """
+import os, socket, sys
+from pathlib import Path
+from lvray.jobs.cluster import cluster
+
+def held(pid):
+    links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
+    return {link[8:-1] for link in links if link.startswith("socket:")}
+
+def family():
+    parents = {int(p.name): int((p / "stat").read_text().rpartition(")")[2].split()[1])
+               for p in Path("/proc").iterdir() if p.name.isdigit()}
+    own = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in own} - own:
+        own |= more
+    return own
+
+with cluster():
+    sockets = set().union(*(held(pid) for pid in family()))
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and rest[5] in sockets:
+                print(local.partition(":")[0], file=sys.__stdout__)
+"""
+
+
+@pytest.mark.slow
+def test_a_local_one_listens_on_loopback_alone() -> None:
+    """Whoever reaches a port of Ray's may run code."""
+    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, check=True,
+                          env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"})
+    assert set(done.stdout.split()) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert len(done.stdout.split()) > 3

@@ -55,8 +55,9 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 @pytest.mark.parametrize(("status", "body", "says"), [
     (200, b"<html>a page</html>", "no Ray dashboard"), (200, b"{}", "no Ray dashboard"),
     (404, b"not here", "no Ray dashboard"), (500, b"broken", "no Ray dashboard"),
-    (401, b"Unauthorized", "wants a token: set RAY_AUTH_MODE=token"),
-    (403, b"Forbidden", "refuses this token: set RAY_AUTH_TOKEN")])
+    (403, b"<Error><Code>AccessDenied</Code></Error>", "no Ray dashboard"),
+    (401, b"Unauthorized: Missing authentication token", "wants a token: set RAY_AUTH_MODE=token"),
+    (403, b"Forbidden: Invalid authentication token", "refuses this token: set RAY_AUTH_TOKEN")])
 def test_what_answers_is_no_dashboard_or_wants_another_token(status: int, body: bytes, says: str) -> None:
     with answering(status, body) as url, pytest.raises(EnvironmentFault, match=says) as raised:
         submission.connect(url)

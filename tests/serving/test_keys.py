@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -65,7 +65,8 @@ def test_keys_of_the_environment() -> None:
 
 @pytest.mark.parametrize(("host", "gets_in"), [
     ("127.0.0.1:8000", True), ("localhost", True), ("LOCALHOST:1", True), ("[::1]:8000", True), ("[::1]", True),
-    ("evil.example", False), ("evil.example:8000", False), ("127.0.0.1.evil.example", False), (None, False),
+    ("[]127.0.0.1", False), ("127.0.0.1:80@evil.example", False), ("[", False), ("evil.example", False),
+    ("evil.example:8000", False), ("127.0.0.1.evil.example", False), (None, False),
     ("", False)])
 def test_without_keys_a_page_of_another_name_gets_nothing(host: str | None, gets_in: bool) -> None:
     if gets_in:
@@ -73,6 +74,15 @@ def test_without_keys_a_page_of_another_name_gets_nothing(host: str | None, gets
     else:
         with pytest.raises(Problem, match="loopback"):
             Keys(open=True).admit(None, host)
+
+
+@pytest.mark.parametrize(("origin", "peer", "gets_in"), [
+    ("http://127.0.0.1:8000", "127.0.0.1", True), (None, "127.0.0.2", True),
+    ("http://evil.example", "127.0.0.1", False), ("null", "127.0.0.1", False), (None, "192.0.2.1", False)])
+def test_without_keys_neither_others_pages_nor_other_machines_may_ask(origin: str | None, peer: str,
+                                                                      gets_in: bool) -> None:
+    with nullcontext() if gets_in else pytest.raises(Problem, match="loopback"):
+        assert Keys(open=True).admit(None, "localhost", origin, peer) is None
 
 
 def test_a_bucket_fills_up_again() -> None:

@@ -13,11 +13,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pydicom
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
@@ -183,6 +185,21 @@ def test_from_the_page_to_grams_and_files(checkpoint: Path, browser: Browser, tm
         assert f"LV mass {json.loads((tmp_path / 'lvray.json').read_text())['mass_g']:.1f} g" == grams.text_content()
         assert pydicom.dcmread(tmp_path / "lvray-seg.dcm").Modality == "SEG"
         assert pydicom.dcmread(tmp_path / "lvray-sr.dcm").Modality == "SR"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_rule_of_accessibility_is_broken(checkpoint: Path, browser: Browser,
+                                            scheme: Literal["light", "dark"]) -> None:
+    """Contrast, names, roles, order of headings: what axe knows of WCAG 2.2."""
+    with serving(checkpoint, Keys(open=True)) as url, looking(browser, url) as page:
+        page.emulate_media(color_scheme=scheme)
+        before = Axe().run(page)
+        page.get_by_role("button", name="Try a phantom").click()
+        expect(page.get_by_role("heading", level=2)).to_be_visible(timeout=60_000)
+        after = Axe().run(page)
+    for found in (before, after):
+        assert len(found.response["passes"]) > 10
+        assert found.violations_count == 0, found.generate_report()
 
 
 def test_a_zip_that_is_chosen_or_dropped(checkpoint: Path, study: Path, browser: Browser) -> None:

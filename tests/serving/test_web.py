@@ -87,6 +87,8 @@ def test_what_is_asked_wrongly(checkpoint: Path) -> None:
         await refused(400, "bad_request", content=b"--b\r\nPK", headers=form)
         await refused(400, "bad_request", content=b"PK\x03\x04", headers=form)
         await refused(400, "bad_request", content=b"", headers={"Content-Type": "multipart/form-data"})
+        await refused(400, "bad_request", content=b"", headers={"Content-Type": f"{form['Content-Type']}{'b' * 256}"})
+        await refused(415, "unsupported_media_type", content=b"x", headers={**ZIP, "Content-Encoding": "gzip"})
         await refused(400, "bad_request", files={"a": b"PK\x03\x04", "b": b"PK\x03\x04"})
         await refused(400, "not_a_zip", files={"a": b"hello"})
         await refused(400, "bad_request", content=b"[" * 60_000, headers={"Content-Type": "application/json"})
@@ -100,6 +102,8 @@ def test_what_is_asked_wrongly(checkpoint: Path) -> None:
         await refused(413, "too_large", content=bytes(1 << 20) + b"x", headers=ZIP)
         await refused(413, "too_large", content=pieces(), headers=ZIP)
         check(await client.get(URL), 405, "method_not_allowed")
+        check(await client.post(f"{URL}/"), 404, "not_found")
+        assert (await client.head("/healthz")).status_code == (await client.head("/")).status_code == 200
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(3):
