@@ -36,6 +36,11 @@ def workers(pid: int) -> list[int]:
     return [child for child in descendants(pid) if title(child).startswith("ray::")]
 
 
+def trainers(*pids: int) -> list[int]:
+    """Ray Train's workers below those processes."""
+    return [worker for pid in pids for worker in workers(pid) if "RayTrainWorker" in title(worker)]
+
+
 def title(pid: int) -> str:
     """What a process calls itself: a worker at work `ray::` and its function."""
     return _read(Path(f"/proc/{pid}/cmdline"))

@@ -97,13 +97,8 @@ def ended(command: Command) -> tuple[int, str]:
     return command.returncode, err
 
 
-def trainers(*pids: int) -> list[int]:
-    """Ray Train's workers below those processes."""
-    return [worker for pid in pids for worker in processes.workers(pid) if "RayTrainWorker" in processes.title(worker)]
-
-
 def on_nodes(*nodes: Node) -> list[int]:
-    return trainers(*(node.process.pid for node in nodes))
+    return processes.trainers(*(node.process.pid for node in nodes))
 
 
 def without_ray(dataset: Dataset, uri: str, recipe: Recipe, world: int) -> tuple[Files, list[float]]:
@@ -121,7 +116,7 @@ def test_a_killed_worker_and_a_killed_command_change_no_byte(tiny: Dataset, tmp_
     run = Run("seg", tiny.uri, str(tmp_path / "run"), "2")
     with run.start() as command:
         run.wait_for((0, 3), command)
-        processes.kill(trainers(command.pid)[:1])
+        processes.kill(processes.trainers(command.pid)[:1])
         run.wait_for((1, 4), command)
         left = processes.descendants(command.pid)
         command.kill()
@@ -136,7 +131,7 @@ def test_sigterm_of_a_worker_and_of_the_command_lose_no_step(tiny: Dataset, tmp_
               ("epochs=100", "validate_epochs=100", "saving.seconds=3600"))
     command = run.start()
     run.wait_until(lambda: len(run.steps()) >= 20, command)
-    [worker] = trainers(command.pid)
+    [worker] = processes.trainers(command.pid)
     os.kill(worker, signal.SIGTERM)
     run.wait_for((0, 1), command)
     [first] = checkpoints.names(run.uri)
