@@ -77,17 +77,24 @@ def decided(settings: Predict) -> Predict:
     has room for beside the tasks that read."""
     import ray
 
-    has = ray.cluster_resources()
-    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
     device = ("cuda" if gpus else "cpu") if settings.device == "auto" else settings.device
     on_gpu = device == "cuda"
-    workers = settings.workers or max(1, gpus if on_gpu else cpus // settings.threads)
-    most = min(gpus, cpus - 1) if on_gpu else int((cpus - 1) / pipeline.cpus_of(settings.threads))
+    most = min(gpus, cpus - 1) if on_gpu else _room([node.get("CPU", 0) for node in nodes], settings.threads)
+    workers = settings.workers or max(1, gpus if on_gpu else min(cpus // settings.threads, most))
     if workers > most:
         raise UseError(f"{workers} workers of {settings.threads} threads on {device}: beside the tasks that read, this"
                        f" cluster of {cpus} CPUs and {gpus} GPUs has room for {most}; set fewer workers or threads")
     return settings.model_copy(update={"device": device, "batch": settings.batch or (GPU_BATCH if on_gpu else 1),
                                        "workers": workers})
+
+
+def _room(nodes: Sequence[float], threads: int) -> int:
+    """The most workers that leave one node a whole CPU, to read on, wherever Ray puts them. nodes: CPUs of each."""
+    each = pipeline.cpus_of(threads)
+    leave_none = sum(int((cpus - 1) / each) + 1 for cpus in nodes if cpus >= 1)
+    return max(0, min(leave_none - 1, sum(int(cpus / each) for cpus in nodes)))
 
 
 def source_of(src: str) -> Dataset | list[Source]:

@@ -22,7 +22,7 @@ BUCKET = "s3://lvray"
 SEG = f"{BUCKET}/runs/seg"
 EPOCHS = 16
 SHORT = ("--set", f"epochs={EPOCHS}", "--set", f"validate_epochs={EPOCHS}")
-"""Beside the manifest's train commands. Until the end no checkpoint is due but those that saving.seconds asks for."""
+"""Beside the manifest's train-seg. Until the end no checkpoint is due but those that saving.seconds asks for."""
 TRIALS = 2
 RIGHTS = """
 set -u
@@ -50,7 +50,7 @@ def run_all(place: Place, cluster: RayCluster, studies: int) -> None:
     with place.log.step("train-seg, two workers on two nodes"):
         train_on_two_nodes(place, cluster)
     with place.log.step("train-reg"):
-        place.done(place.submit(cluster, [*place.entrypoint("train-reg"), *SHORT]))
+        place.done(place.submit(cluster, [*place.entrypoint("train-reg"), "--set", "epochs=2"]))
     with place.log.step("tune"):
         asked = changed(place.entrypoint("tune"), "--trials", str(TRIALS))
         place.done(place.submit(cluster, [*asked, "--set", "epochs=4"]))

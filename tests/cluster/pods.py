@@ -194,4 +194,4 @@ def wait_for(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) ->
     while not true():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.05)
+        time.sleep(0.2)
