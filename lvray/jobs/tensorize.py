@@ -118,9 +118,7 @@ def _ready(src: str, dst: str, labels: str | None, contours: Path | None, link: 
 def _attempt(studies: list[Source], dst: str, context: Context, start_ray: Callable[[], None],
              progress: Progress) -> Outcome:
     """One generation. Overtaken: another run published first."""
-    standing = _standing(dst, context.settings)
-    if standing:
-        manifest.check_key(standing.manifest, fingerprint(context.key))
+    standing = _standing(dst, context.settings, context.key)
     known = known_studies(standing) if standing else {}
     planned = plan(studies, context, known, seen.read(dst) if standing else {})
     new = list(planned.new)
@@ -235,11 +233,14 @@ def _todo(new: Iterable[Source], work: str, key: bytes, versions: dict[str, str]
         yield Todo(source, part, part in staged)
 
 
-def _standing(dst: str, settings: Tensorize) -> Dataset | None:
-    """The data set that stands at DST. UseError where rows made with these settings would not be like those in it."""
+def _standing(dst: str, settings: Tensorize, key: bytes | None = None) -> Dataset | None:
+    """The data set that stands at DST. KeyMismatch where another key than the given one made it, UseError where rows
+    made with these settings would not be like those in it."""
     if not manifest.generations(dst):
         return None
     standing = open_dataset(dst)
+    if key is not None:
+        manifest.check_key(standing.manifest, fingerprint(key))
     check_sizes(standing)
     manifest.check_made_alike(standing.manifest, settings, lvray.__version__)
     return standing

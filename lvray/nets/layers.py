@@ -32,12 +32,18 @@ class Convolution(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        if len(x) == 1 and not torch.is_grad_enabled() and x.is_cpu and torch.backends.mkldnn.is_available():
+        if len(x) == 1 and not torch.is_grad_enabled() and x.is_cpu and _has_onednn(x.dtype):
             # for a single study conv3d unfolds the image and multiplies matrices, 1.5 to 5 times as slow as oneDNN,
             # which it takes for two and more; oneDNN's sums are the same bits whatever the batch
             alone: Tensor = torch.ops.aten.mkldnn_convolution(x, weight, bias, [1] * 3, [1] * 3, [1] * 3, 1)
             return alone
         return F.conv3d(x, weight, bias, padding=1)
+
+
+def _has_onednn(precision: torch.dtype) -> bool:
+    """Whether oneDNN convolves maps of that precision on this CPU: those of bf16 need AVX-512 or ARM's bf16."""
+    return torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled() and (
+        precision is not torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Dense(nn.Linear):

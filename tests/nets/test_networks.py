@@ -116,9 +116,12 @@ def test_regressor_starts_calmly_however_large_its_box() -> None:
     assert (network(x, SPACING[:2]) - before).abs().max() < 3
 
 
+@pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_study_alone_is_convolved_like_one_of_several(precision: torch.dtype) -> None:
-    """To the bit, and as training does it, which keeps gradients, to rounding."""
+def test_a_study_alone_is_convolved_like_one_of_several(precision: torch.dtype, onednn: bool,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, and as training does it, which keeps gradients, to rounding; also where oneDNN is not to be had."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     torch.manual_seed(0)
     layer = layers.Convolution(3, 5)
     maps = torch.randn(2, 3, 4, 16, 24).to(precision)
