@@ -143,7 +143,8 @@ def predicted(seen: View, answer: NDArray[np.uint8] | float, by: Trained) -> Est
         raise StudyRefused(Reason.NO_HEART, "the network found no myocardium in any slice")
     mask, spacing = seen.turn.undo(answer), seen.own_spacing
     mass = grams(mask, spacing)
-    flags |= mask_flags(mask, mass) | ({Flag.MASK_AT_BORDER} if by.at_border(answer, seen.centre_yx) else set())
+    cut_off = by.at_border(answer, seen.spacing, seen.centre_yx)
+    flags |= mask_flags(mask, mass) | ({Flag.MASK_AT_BORDER} if cut_off else set())
     return _predicted(seen, "ML4Hseg", mass, _slices(mask), flags, by, mask=mask, **_volumes(mask, spacing))
 
 

@@ -28,6 +28,8 @@ class Network(Settings):
     """Feed the distance between slices too."""
     box: Box = (13, 256, 256)
     """Slices, rows, columns that a study is padded or cropped to. Rows and columns are multiples of 8."""
+    pixel_mm: Above | None = None
+    """Height and width that a study's pixels are brought to before; none: as acquired [P]."""
     centre: Literal["image", "heart"] = "image"
     """What the box is centred on: the middle of the image [P], or the heart as its motion shows it."""
 
@@ -109,6 +111,8 @@ class Recipe(Settings):
     """Stop after so many epochs without a better validation loss."""
     augment: bool = False
     """Seeded rotation, shift and scale in the plane, contrast and noise (nets/augment.py)."""
+    any_turn: bool = False
+    """Augment by any turn, and by mirrors: for images whose orientation is not known."""
     threads: Positive = 1
     """CPU threads of a worker: part of the recipe, since sums differ by it."""
     validate_epochs: Positive = 1

@@ -103,7 +103,8 @@ def network(kind: str, for_show: bool = False, **ranges: list[float]) -> Predict
     torch.manual_seed(3)
     model = build(kind, 2, (8, 32, 32), True)
     settings = {"name": f"test_{kind}", "for_show": for_show, "target": {"mean_g": 100.0, "sd_g": 20.0},
-                "network": {"kind": kind, "width": 2, "pixel_size": True, "box": [8, 32, 32], "centre": "heart"}}
+                "network": {"kind": kind, "width": 2, "pixel_size": True, "box": [8, 32, 32], "centre": "heart",
+                            "pixel_mm": None}}
     saved = Checkpoint(settings=settings, weights={}, optimiser={}, scheduler={}, epoch=1, step=0, seed=0, data="",
                        version="0", mode={}, world=1, trained_on=RANGES | ranges, metrics={})
     return Predictor(checkpoint=saved, weights_sha256="ab" * 32, model=model.eval())

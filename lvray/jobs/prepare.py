@@ -10,6 +10,7 @@ from torch import Tensor
 from lvray.nets import box
 from lvray.nets.augment import Draw, augment, draw
 from lvray.nets.batch import Batch
+from lvray.nets.trained import spacing_of, step_of
 from lvray.settings import Recipe
 from lvray.shards.schema import Row
 
@@ -36,14 +37,15 @@ def collate(recipe: Recipe, rows: list[Row], epoch: int | None, numbers: list[in
     """
     network = recipe.network
     image = _zeros((len(rows), *network.box), torch.float32)
-    placements = [box.take(row.image, row.heart_yx if network.centre == "heart" else None, network.box, out=out)[1]
+    placements = [box.take(row.image, row.heart_yx if network.centre == "heart" else None, network.box,
+                           step_of(network.pixel_mm, row.spacing), out)[1]
                   for row, out in zip(rows, image.numpy(), strict=True)]
     target = _masks(rows, placements) if network.kind == "seg" else _masses(recipe, rows)
-    spacings = [row.spacing for row in rows]
+    spacings = [spacing_of(network.pixel_mm, row.spacing) for row in rows]
     draws: tuple[Draw, ...] = ()
     if epoch is not None and recipe.augment:
         magnify = network.kind == "seg" or network.pixel_size
-        draws = tuple(draw(recipe.stream.seed, epoch, number, magnify) for number in numbers)
+        draws = tuple(draw(recipe.stream.seed, epoch, number, magnify, recipe.any_turn) for number in numbers)
         spacings = [drawn.rescaled(spacing) for drawn, spacing in zip(draws, spacings, strict=True)]
     spacing = _pinned(torch.tensor(spacings, dtype=torch.float32))
     return Raw(Batch(image[:, None], spacing, target, tuple(numbers)), draws)

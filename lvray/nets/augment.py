@@ -28,8 +28,8 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Draw:
-    """One row's augmentation: a turn in degrees, a magnification, a shift in pixels; the intensities' gamma, gain and
-    offset; the noise's SD and seed."""
+    """One row's augmentation: a turn in degrees, a magnification, a shift in pixels, whether left and right are changed
+    over first; the intensities' gamma, gain and offset; the noise's SD and seed."""
 
     angle: float
     scale: float
@@ -40,6 +40,7 @@ class Draw:
     offset: float
     noise: float
     noise_seed: int
+    mirror: bool = False
 
     def rescaled(self, spacing: tuple[float, float, float]) -> tuple[float, float, float]:
         """(dz, dy, dx) after the magnification by s: pixels of 1/s the size, so that the heart's mass in grams, the
@@ -48,16 +49,17 @@ class Draw:
         return dz, dy / self.scale, dx / self.scale
 
 
-def draw(seed: int, epoch: int, row: int, magnify: bool = True) -> Draw:
+def draw(seed: int, epoch: int, row: int, magnify: bool = True, any_turn: bool = False) -> Draw:
     """row: its number in the data set. magnify: for whom sees the spacing, or draws what is magnified: the mass in
-    grams of a heart that is magnified unseen would be another."""
+    grams of a heart that is magnified unseen would be another. any_turn: all around, and half of them mirrored."""
     rng = np.random.default_rng([seed, epoch, row])
-    angle, scale = rng.uniform(-ROTATION_DEG, ROTATION_DEG), rng.uniform(1 - SCALE, 1 + SCALE)
+    most = 180.0 if any_turn else ROTATION_DEG
+    angle, scale = rng.uniform(-most, most), rng.uniform(1 - SCALE, 1 + SCALE)
     return Draw(angle=angle, scale=scale if magnify else 1.0,
                 shift_y=rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS), shift_x=rng.uniform(-SHIFT_PIXELS, SHIFT_PIXELS),
                 gamma=math.exp(rng.uniform(-LOG_GAMMA, LOG_GAMMA)), gain=rng.uniform(1 - CONTRAST, 1 + CONTRAST),
                 offset=rng.uniform(-BRIGHTNESS, BRIGHTNESS), noise=rng.uniform(0, NOISE),
-                noise_seed=int(rng.integers(2**63)))
+                noise_seed=int(rng.integers(2**63)), mirror=any_turn and bool(rng.integers(2)))
 
 
 def augment(images: Tensor, masks: Tensor | None, aspects: Sequence[float],
@@ -86,6 +88,7 @@ def _grid(drawn: Draw, size: tuple[int, int], aspect: float, device: torch.devic
     y, x = ((2 * torch.arange(n, device=device) + 1) / n - 1 for n in size)
     angle, tall = math.radians(drawn.angle), aspect * rows / columns
     cos, sin = math.cos(angle) / drawn.scale, math.sin(angle) / drawn.scale
+    x = -x if drawn.mirror else x
     from_x = cos * x - sin * tall * y[:, None] + 2 * drawn.shift_x / columns
     from_y = sin / tall * x + cos * y[:, None] + 2 * drawn.shift_y / rows
     return torch.stack([from_x, from_y], -1)

@@ -1,4 +1,5 @@
-"""The box that a network sees: a study padded or cropped to a fixed size, its intensities normalised; and back."""
+"""The box that a network sees: a study padded or cropped to a fixed size, at its own pixel size or at one for all, its
+intensities normalised; and back."""
 
 from __future__ import annotations
 
@@ -8,42 +9,63 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lvray.nets.resample import resample, resample_labels
+
 PERCENTILES = (1.0, 99.5)
 
 Shape = tuple[int, int, int]
+Line = tuple[float, float, int]
+AS_ACQUIRED = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a box lies: its first pixel in the image's index (row and column may be negative), and both sizes."""
+    """Where a box lies: its first pixel in the image's index (row and column may be negative), and both sizes. step: by
+    how many of the image's rows and columns the box's lie apart."""
 
-    start: Shape
+    start: tuple[int, float, float]
     box: Shape
     shape: Shape
+    step: tuple[float, float] = AS_ACQUIRED
 
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """The part that image and box share, in the image's index and in the box's."""
-        first = [max(0, s) for s in self.start]
-        last = [min(n, s + b) for n, s, b in zip(self.shape, self.start, self.box, strict=True)]
-        image = tuple(slice(f, e) for f, e in zip(first, last, strict=True))
-        box = tuple(slice(f - s, e - s) for f, e, s in zip(first, last, self.start, strict=True))
-        return image, box
+        axes = list(zip(self.start, (1.0, *self.step), self.shape, self.box, strict=True))
+        return (tuple(_within(start - step / 2, start + (b - 0.5) * step, n) for start, step, n, b in axes),
+                tuple(_within((-0.5 - start) / step, (n - 0.5 - start) / step, b) for start, step, n, b in axes))
+
+    def _taken(self, there: tuple[slice, ...]) -> tuple[Line, Line]:
+        """The box's rows and columns, of the part that it shares, in the image's index."""
+        (y, ty, ny), (x, tx, nx) = ((start + s.start * step, step, s.stop - s.start)
+                                    for start, step, s in zip(self.start[1:], self.step, there[1:], strict=True))
+        return (y, ty, ny), (x, tx, nx)
+
+    def _put(self, inside: tuple[slice, ...]) -> tuple[Line, Line]:
+        """The image's rows and columns, of the part that it shares, in the box's index."""
+        (y, ty, ny), (x, tx, nx) = (((s.start - start) / step, 1 / step, s.stop - s.start)
+                                    for start, step, s in zip(self.start[1:], self.step, inside[1:], strict=True))
+        return (y, ty, ny), (x, tx, nx)
 
 
-def place(shape: tuple[int, ...], centre_yx: tuple[float, float] | None, box: Shape) -> Placement:
+def place(shape: tuple[int, ...], centre_yx: tuple[float, float] | None, box: Shape,
+          step: tuple[float, float] = AS_ACQUIRED) -> Placement:
     """Where the box of an image [Z, Y, X] of that shape lies: around the centre (index of row and column; None: the
-    middle of the image), from the first slice on. ValueError: more slices than the box has, or a centre outside."""
+    middle of the image), from the first slice on. step: as in Placement; with AS_ACQUIRED the box's pixels are the
+    image's own. ValueError: more slices than the box has, or a centre outside."""
     slices, rows, columns = shape
     if slices > box[0]:
         raise ValueError(f"{slices} slices do not fit a box of {box[0]}")
     centre = ((rows - 1) / 2, (columns - 1) / 2) if centre_yx is None else centre_yx
     if not all(0 <= c <= n - 1 for c, n in zip(centre, (rows, columns), strict=True)):
         raise ValueError(f"centre {centre} lies outside an image of {(rows, columns)} rows and columns")
-    y, x = (math.floor(c - (b - 1) / 2 + 0.5) for c, b in zip(centre, box[1:], strict=True))
-    return Placement((0, y, x), box, (slices, rows, columns))
+    y, x = (c - (b - 1) / 2 * s for c, b, s in zip(centre, box[1:], step, strict=True))
+    if step == AS_ACQUIRED:
+        y, x = math.floor(y + 0.5), math.floor(x + 0.5)
+    return Placement((0, y, x), box, (slices, rows, columns), step)
 
 
 def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, box: Shape,
+         step: tuple[float, float] = AS_ACQUIRED,
          out: npt.NDArray[np.float32] | None = None) -> tuple[npt.NDArray[np.float32], Placement]:
     """The box of a study: image [Z, Y, X] -> float32 [box], normalised, and its placement. out: zeros to write it into.
 
@@ -52,10 +74,11 @@ def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, 
     The part inside the image is clipped to its percentiles 1 and 99.5 and brought to zero mean and unit SD (all 0 where
     the image is constant there); padding is 0. ValueError: see `place`.
     """
-    placement = place(image.shape, centre_yx, box)
+    placement = place(image.shape, centre_yx, box, step)
     inside, there = placement._overlap()
     out = np.zeros(box, np.float32) if out is None else out
-    out[there] = _normalised(image[inside])
+    shared = image[inside] if step == AS_ACQUIRED else resample(image, *placement._taken(there))
+    out[there] = _normalised(shared)
     return out, placement
 
 
@@ -66,7 +89,8 @@ def take_mask(mask: npt.NDArray[np.uint8], placement: Placement,
         raise ValueError(f"a mask of {mask.shape} for an image of {placement.shape}")
     inside, there = placement._overlap()
     out = np.zeros(placement.box, np.uint8) if out is None else out
-    out[there] = mask[inside]
+    out[there] = (mask[inside] if placement.step == AS_ACQUIRED else
+                  resample_labels(mask, *placement._taken(there)))
     return out
 
 
@@ -76,8 +100,14 @@ def put_back(mask_box: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArr
         raise ValueError(f"a mask of {mask_box.shape} for a box of {placement.box}")
     inside, there = placement._overlap()
     out = np.zeros(placement.shape, np.uint8)
-    out[inside] = mask_box[there]
+    out[inside] = (mask_box[there] if placement.step == AS_ACQUIRED else
+                   resample_labels(mask_box[there[0]], *placement._put(inside)))
     return out
+
+
+def _within(low: float, high: float, n: int) -> slice:
+    """Those of 0 to n - 1 between two limits."""
+    return slice(max(0, math.ceil(low)), min(n, math.floor(high) + 1))
 
 
 def _normalised(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

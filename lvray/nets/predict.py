@@ -126,6 +126,7 @@ def _sound(saved: Checkpoint) -> bool:
             and isinstance(saved.settings["for_show"], bool)
             and network["kind"] in ("seg", "reg")
             and network["centre"] in ("image", "heart")
+            and (network["pixel_mm"] is None or 0 < network["pixel_mm"] < math.inf)
             and isinstance(network["pixel_size"], bool)
             and isinstance(network["pitch"], bool)
             and all(type(n) is int and n > 0 for n in (network["width"], slices, rows, columns))

@@ -22,9 +22,20 @@ Spacing = tuple[float, float, float]
 Centre = tuple[float, float] | None
 
 
+def step_of(pixel_mm: float | None, spacing: Spacing) -> tuple[float, float]:
+    """By how many rows and columns of an image of that (dz, dy, dx) mm those of a box lie apart: `box.place`."""
+    return box.AS_ACQUIRED if pixel_mm is None else (pixel_mm / spacing[1], pixel_mm / spacing[2])
+
+
+def spacing_of(pixel_mm: float | None, spacing: Spacing) -> Spacing:
+    """(dz, dy, dx) mm of the box."""
+    return spacing if pixel_mm is None else (spacing[0], pixel_mm, pixel_mm)
+
+
 @dataclass(frozen=True)
 class Shown:
-    """A study as a network sees it: float32 [box], where the box lies in the study's image, and (dz, dy, dx) in mm."""
+    """A study as a network sees it: float32 [box], where the box lies in the study's image, and the box's (dz, dy, dx)
+    in mm."""
 
     image: npt.NDArray[np.float32]
     placement: box.Placement
@@ -46,7 +57,7 @@ class Trained:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Settings of the network: kind, width, pixel_size, pitch, box, centre."""
+        """Settings of the network: kind, width, pixel_size, pitch, box, pixel_mm, centre."""
         settings: dict[str, Any] = self.checkpoint.settings["network"]
         return settings
 
@@ -56,8 +67,9 @@ class Trained:
         if len(image) > slices and self.network["kind"] == "reg":
             raise StudyRefused(Reason.TOO_MANY_SLICES, f"{len(image)} slices, and the regressor takes at most {slices}:"
                                " use a segmenter's checkpoint")
-        x, placement = box.take(image, self._centre(centre_yx), (max(slices, len(image)), rows, columns))
-        return Shown(x, placement, spacing)
+        x, placement = box.take(image, self._centre(centre_yx), (max(slices, len(image)), rows, columns),
+                                step_of(self.network["pixel_mm"], spacing))
+        return Shown(x, placement, spacing_of(self.network["pixel_mm"], spacing))
 
     def outside_training(self, **facts: float) -> list[str]:
         """Those of the facts (dz_mm=..., slices=..., mass_g=...) that lie outside the range of the training studies,
@@ -66,10 +78,11 @@ class Trained:
         return [name for name, value in facts.items()
                 if not ranges[name][0] * (1 - ROUNDING) <= value <= ranges[name][1] * (1 + ROUNDING)]
 
-    def at_border(self, mask: Mask, centre_yx: Centre = None) -> bool:
+    def at_border(self, mask: Mask, spacing: Spacing, centre_yx: Centre = None) -> bool:
         """Whether a mask that the network gave touches a side of its box: part of the heart may lie beyond."""
         _, rows, columns = self.network["box"]
-        seen = box.take_mask(mask, box.place(mask.shape, self._centre(centre_yx), (len(mask), rows, columns)))
+        seen = box.take_mask(mask, box.place(mask.shape, self._centre(centre_yx), (len(mask), rows, columns),
+                                             step_of(self.network["pixel_mm"], spacing)))
         return bool(seen[:, [0, -1]].any() or seen[:, :, [0, -1]].any())
 
     def _centre(self, centre_yx: Centre) -> Centre:

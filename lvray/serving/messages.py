@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from lvray.nets.trained import Mask, Shown, Trained
 
-Cut = tuple[tuple[int, ...], str]
-"""What decides how a study is shown: box and what it is centred on."""
+Cut = tuple[tuple[int, ...], str, float | None]
+"""What decides how a study is shown: box, what it is centred on, and its pixel size if that is one for all."""
 
 
 def cut_of(by: Trained) -> Cut:
-    return tuple(by.network["box"]), by.network["centre"]
+    return tuple(by.network["box"]), by.network["centre"], by.network["pixel_mm"]
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,29 @@ def grams(mask: Tensor, spacing: tuple[float, float, float]) -> float:
 def test_what_is_drawn_is_a_function_of_seed_epoch_and_row_and_in_range(seed: int, epoch: int, row: int) -> None:
     drawn = draw(seed, epoch, row)
     assert drawn == draw(seed, epoch, row)
+    assert not drawn.mirror
     for other in ((seed + 1, epoch, row), (seed, epoch + 1, row), (seed, epoch, row + 1)):
-        assert vars(draw(*other)).items().isdisjoint(vars(drawn).items())
+        assert vars(draw(*other)).items() & vars(drawn).items() == {("mirror", False)}
     assert abs(drawn.angle) <= 45
     assert max(abs(drawn.shift_y), abs(drawn.shift_x)) <= 4
     assert max(abs(drawn.scale - 1), abs(drawn.gain - 1), abs(drawn.offset), drawn.noise) <= 0.1
     assert abs(math.log(drawn.gamma)) <= 0.3 + 1e-9
+
+
+def test_any_turn_goes_all_around_and_mirrors_half() -> None:
+    drawn = [draw(0, 0, row, any_turn=True) for row in range(400)]
+    turns, mirrored = np.histogram([one.angle for one in drawn], 8, (-180, 180))[0], sum(one.mirror for one in drawn)
+    assert turns.min() > 30
+    assert 160 < mirrored < 240
+    assert (drawn[0].gamma, drawn[0].noise_seed) == (draw(0, 0, 0).gamma, draw(0, 0, 0).noise_seed)
+
+
+def test_a_mirror_changes_left_and_right() -> None:
+    image, mask = heart()
+    still = Draw(angle=0, scale=1, shift_y=0, shift_x=0, gamma=1, gain=1, offset=0, noise=0, noise_seed=0, mirror=True)
+    moved_image, moved_mask = moved(image, mask, still)
+    assert torch.equal(moved_mask, mask.flip(-1))
+    assert torch.allclose(moved_image, image.flip(-1), atol=1e-4)
 
 
 def test_mass_in_grams_stays() -> None:

@@ -18,10 +18,12 @@ TRAINED_ON: dict[str, list[float]] = {
     "dz_mm": [8.0, 10.0], "dy_mm": [1.7, 1.9], "dx_mm": [1.7, 1.9], "slices": [3, 4], "mass_g": [60.0, 200.0]}
 
 
-def saved(folder: Path, kind: str, centre: str = "image", pitch: bool = False, **changes: Any) -> Path:
+def saved(folder: Path, kind: str, centre: str = "image", pitch: bool = False,
+          pixel_mm: float | None = None, **changes: Any) -> Path:
     torch.manual_seed(0)
     model = build(kind, 4, (4, 16, 16), True, pitch)
-    network = {"kind": kind, "width": 4, "pixel_size": True, "pitch": pitch, "box": [4, 16, 16], "centre": centre}
+    network = {"kind": kind, "width": 4, "pixel_size": True, "pitch": pitch, "box": [4, 16, 16], "centre": centre,
+               "pixel_mm": pixel_mm}
     settings = {"name": "test", "for_show": False, "network": network, "target": {"mean_g": 100.0, "sd_g": 20.0}}
     whole = Checkpoint(settings=settings,
                        weights=model.state_dict(), optimiser=torch.optim.Adam(model.parameters()).state_dict(),
@@ -102,13 +104,26 @@ def test_outside_training(tmp_path: Path) -> None:
     assert predictor.outside_training(dz_mm=10.2, slices=2) == ["dz_mm", "slices"]
 
 
+def test_a_pixel_size_for_all_brings_a_study_to_it_and_the_mask_back(tmp_path: Path) -> None:
+    """Each pixel thrice in both directions: a third of the size shows the same box."""
+    predictor = load(saved(tmp_path, "seg", pixel_mm=1.8))
+    image = np.random.default_rng(0).normal(100, 30, (4, 40, 40)).astype(np.float32)
+    fine = image.repeat(3, 1).repeat(3, 2)
+    one, other = predictor.shown(image, (10.0, 1.8, 1.8)), predictor.shown(fine, (10.0, 0.6, 0.6))
+    assert one.spacing == other.spacing == (10.0, 1.8, 1.8)
+    assert np.corrcoef(one.image.ravel(), other.image.ravel())[0, 1] > 0.8
+    mask = predictor.segment(fine, (10.0, 0.6, 0.6))
+    assert mask.shape == fine.shape
+    assert not mask[:, [0, -1]].any()  # beyond the box
+
+
 def test_mask_at_the_boxs_border(tmp_path: Path) -> None:
     predictor = load(saved(tmp_path, "seg"))
     mask = np.zeros((4, 20, 30), np.uint8)
     mask[:, 3:17, 8:22] = 1  # the box is rows 2 to 17, columns 7 to 22
-    assert not predictor.at_border(mask)
+    assert not predictor.at_border(mask, (10.0, 1.8, 1.8))
     mask[2, 17, 10] = 2
-    assert predictor.at_border(mask)
+    assert predictor.at_border(mask, (10.0, 1.8, 1.8))
 
 
 def test_wrong_kind(tmp_path: Path) -> None:
