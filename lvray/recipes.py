@@ -1,5 +1,6 @@
 """Named settings, and how a command changes one. `paper_*`: the article; `zoo_seg`: the authors' released run;
-`fast_*`: the best accuracy for the time; `smoke_*`: for tests and the demo."""
+`fast_*`: the best accuracy for the time; `own_*`: of the weights that come with lvray; `smoke_*`: for tests and the
+demo."""
 
 from __future__ import annotations
 
@@ -60,6 +61,14 @@ def fast_seg() -> Recipe:
                   optimiser=Optimiser(lr=1e-3, gamma=0.97, clip=1.0), epochs=60, patience=20, augment=True)
 
 
+def own_seg() -> Recipe:
+    """What lvray's own weights are trained with, on generated hearts: one pixel size for all, any turn and mirror."""
+    return Recipe(name="own_seg", network=Network(kind="seg", pixel_size=False, box=(13, 104, 104), pixel_mm=1.5,
+                                                  centre="heart", views=4),
+                  optimiser=Optimiser(lr=1e-3, gamma=0.85, clip=1.0), epochs=18, augment=True, any_turn=True,
+                  threads=2)
+
+
 def smoke_reg() -> Recipe:
     """The demo's regressor, for tests and a first look: narrow, small boxes around the heart, weights for show."""
     return Recipe(name="smoke_reg", network=Network(kind="reg", width=8, box=(12, 64, 64), centre="heart"),
@@ -75,7 +84,7 @@ def smoke_seg() -> Recipe:
 
 
 ALL: dict[str, Callable[[], Recipe]] = {
-    f.__name__: f for f in (paper_reg, paper_seg, zoo_seg, fast_reg, fast_seg, smoke_reg, smoke_seg)}
+    f.__name__: f for f in (paper_reg, paper_seg, zoo_seg, fast_reg, fast_seg, own_seg, smoke_reg, smoke_seg)}
 
 
 def described() -> dict[str, str]:

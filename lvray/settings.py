@@ -32,11 +32,15 @@ class Network(Settings):
     """Height and width that a study's pixels are brought to before; none: as acquired [P]."""
     centre: Literal["image", "heart"] = "image"
     """What the box is centred on: the middle of the image [P], or the heart as its motion shows it."""
+    views: Literal[1, 2, 4, 8] = 1
+    """A segmenter answers from so many of a box's quarter turns and mirrors, averaged. Nothing in training."""
 
     @model_validator(mode="after")
     def _pools(self) -> Self:
         if self.box[1] % 8 or self.box[2] % 8:
             raise ValueError(f"box {self.box}: rows and columns must be multiples of 8 (three poolings by 2)")
+        if self.views > 1 and (self.kind == "reg" or self.pixel_mm is None or self.box[1] != self.box[2]):
+            raise ValueError(f"views {self.views}: of a segmenter, with pixel_mm and a box of as many rows as columns")
         return self
 
 
@@ -115,6 +119,8 @@ class Recipe(Settings):
     """Augment by any turn, and by mirrors: for images whose orientation is not known."""
     threads: Positive = 1
     """CPU threads of a worker: part of the recipe, since sums differ by it."""
+    start: str | None = None
+    """Checksum of the weights that a run begins with, of `train --from`; none: drawn by the seed."""
     validate_epochs: Positive = 1
     """Validate each so many epochs; more where an epoch is a few steps."""
     for_show: bool = False

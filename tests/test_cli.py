@@ -35,7 +35,7 @@ COMMANDS = {
                   "--json"],
     "shards show": ["--sheet", "--json"],
     "shards verify": [],
-    "train": ["--data", "--run", "--workers", "--set", "--resume", "--track", "--json"],
+    "train": ["--data", "--run", "--workers", "--set", "--from", "--resume", "--track", "--json"],
     "recipes": ["--json"],
     "checkpoint show": ["--json"],
     "calibrate": ["--data", "--level", "--trained-on", "--json"],

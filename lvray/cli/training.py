@@ -28,6 +28,8 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
           data: Data, run: Annotated[str, typer.Option("--run", help="URI of the run's folder.")],
           workers: Annotated[str, typer.Option(metavar="N|N..M", help="Workers: N, or N to M as room allows.")] = "1",
           sets: Set = None,
+          start: Annotated[str | None, typer.Option("--from", help="URI of a checkpoint whose weights it begins"
+                                                    " with.")] = None,
           resume: Annotated[bool, typer.Option("--resume", help="Only go on with a run that has begun.")] = False,
           track: Annotated[list[Tracker] | None, typer.Option(help="Send the metrics there too.")] = None,
           as_json: Json = False, check_only: Check = False) -> None:
@@ -44,12 +46,19 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
     from lvray.jobs.train import check
     from lvray.jobs.train import train as job
 
+    first: dict[str, bytes] = {}
+    if start is not None:
+        from lvray.jobs import checkpoints
+        from lvray.jobs.start import of
+
+        settings, first = of(settings, checkpoints.read(start))
     check(settings, data, run, resume)  # before Ray starts, which takes a while
     _warn(settings, sets or [], data, least)
     if check_only:
         return
     with cluster(), console.training(settings.name) as tell:
-        made = job(settings, data, run, workers=(least, most), resume=resume, track=tuple(track or ()), tell=tell)
+        made = job(settings, data, run, workers=(least, most), resume=resume, track=tuple(track or ()), tell=tell,
+                   first=first)
     if made.set_aside:
         console.say(f"lvray: {made.set_aside} studies have more slices than network.box and were left out")
     console.result({"best": made.best, **made.history[-1]}, as_json,

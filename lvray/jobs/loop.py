@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lvray.errors import LvrayError
-from lvray.jobs import checkpoints, nonfinite, prepare, state
+from lvray.jobs import checkpoints, nonfinite, prepare, start, state
 from lvray.jobs.board import Line
 from lvray.jobs.job import Job, Place
 from lvray.jobs.state import Position, State
@@ -104,7 +104,8 @@ def run(job: Job) -> None:
     LvrayError: a loss or a gradient that is not finite. Else as `batches` and storage.
     """
     called, saved = _resumed(job)
-    at = state.begin(job.recipe, job.mode, saved, job.dataset, job.place.device)
+    first = start.weights(job.where) if saved is None and job.recipe.start is not None else None
+    at = state.begin(job.recipe, job.mode, saved, first, job.dataset, job.place.device)
     desk = Desk(job, at, called) if job.place.rank == 0 else None
     try:
         _train(job, at, desk)

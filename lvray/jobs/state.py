@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,13 +68,17 @@ class State:
     position: Position
 
 
-def begin(recipe: Recipe, mode: Mode, saved: Checkpoint | None, dataset: Dataset, device: torch.device) -> State:
-    """CheckpointError: the checkpoint is of other data or another mode."""
+def begin(recipe: Recipe, mode: Mode, saved: Checkpoint | None, first: Mapping[str, torch.Tensor] | None,
+          dataset: Dataset, device: torch.device) -> State:
+    """first: weights to begin with, where no checkpoint is there. CheckpointError: the checkpoint is of other data or
+    another mode."""
     torch.manual_seed(recipe.stream.seed)
     network = recipe.network
     model = ready(build(network.kind, network.width, network.box, network.pixel_size, network.pitch), mode, device)
     optimiser = optimiser_of(recipe.optimiser.name, model, recipe.optimiser.lr)
     if saved is None:
+        if first is not None:
+            model.load_state_dict(first)
         return State(model, optimiser, Progress(), (0, 0))
     if (saved.data, saved.mode) != (dataset.checksum, asdict(mode)):
         raise CheckpointError("the run's checkpoint is of other data or another mode than the run: give another --run")

@@ -2,6 +2,7 @@
 
     <run>/run.json       recipe, data, code: what the run belongs to (claim.py)
     <run>/mode.json      precision, memory format, compile; the hardware (mode.py)
+    <run>/start/         weights that it began with, if not fresh ones (start.py)
     <run>/checkpoints/   to resume from (checkpoints.py)
     <run>/metrics.jsonl  every step and every validation (metrics.py)
     <run>/ray/           Ray Train's own
@@ -22,7 +23,7 @@ import numpy as np
 
 from lvray import recipes
 from lvray.errors import CheckpointError, LvrayError, UseError
-from lvray.jobs import checkpoints, claim
+from lvray.jobs import checkpoints, claim, start
 from lvray.jobs.board import Line
 from lvray.jobs.fit import Workers, fit
 from lvray.jobs.gauges import Gauges
@@ -52,18 +53,22 @@ class Run:
 
 
 def train(recipe: Recipe, data: str, run: str, *, workers: Workers = (1, 1), resume: bool = False,
-          track: Collection[str] = (), runs: int = 1, tell: Tell = lambda line: None) -> Run:
+          track: Collection[str] = (), runs: int = 1, tell: Tell = lambda line: None,
+          first: Mapping[str, bytes] = MappingProxyType({})) -> Run:
     """Train a recipe on the data set at `data`; Ray must be running. The same again resumes, or returns at once.
 
     workers: fewest and most. resume: the run must have begun. track: of metrics.TRACKERS. runs: that
-    share the cluster with this one, it among them. tell: see jobs/loop.py.
+    share the cluster with this one, it among them. tell: see jobs/loop.py. first: of start.of.
     UseError: no usable rows, a damaged data set, a run that belongs to other settings or data. EnvironmentFault: a
     store that fails. Stopped: SIGTERM, and the run is saved.
     """
     recipes.check_workers(recipe, workers[1])
     dataset, rows = check(recipe, data, run, resume)
     storage.preflight(run, write=True, what="the run's folder")
+    if recipe.start is not None and not first:
+        raise UseError("the recipe begins with weights of another run: give them by --from")
     claim.claim(run, claim.belonging(recipe, dataset.checksum))
+    start.put(run, first)
     history = finished(run)
     if history is None:
         history = _run(recipe, dataset, rows, storage.absolute(run), workers, track, runs, tell)
