@@ -24,7 +24,7 @@ from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
 from lvray.evidence.conformal import Intervals
 from lvray.evidence.indices import lvmi
-from lvray.nets.trained import Trained
+from lvray.nets.trained import Drawn, Trained
 
 if TYPE_CHECKING:
     from lvray.nets.predict import Predictor
@@ -41,6 +41,7 @@ class Estimate:
     centred_g: mass_g less the network's bias, where the checkpoint was calibrated; interval_g: (low, high) around it,
     in which the manual mass lies with the probability interval_level. lvmi_g_m2 is of mass_g. ed_phase counts from 1
     among the phases present; ed_instances are the InstanceNumbers of the images that the mass comes from, base to apex.
+    agreement: 0 to 1, how far the network draws the same wall in the turned and mirrored study (nets/trained.Drawn).
     cavity_mm2, myocardium_mm2: areas in the mask, by slice, base to apex. mask: uint8 [Z, Y, X] at ED in the study's
     own grid (`affine`), where there is one.
     """
@@ -60,6 +61,7 @@ class Estimate:
     ef: float | None = None
     cavity_mm2: list[float] | None = None
     myocardium_mm2: list[float] | None = None
+    agreement: float | None = None
     quality: list[str]
     network: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=lambda: {"lvray": lvray.__version__})
@@ -134,18 +136,19 @@ def view(cine: Cine) -> View:
                 frozenset(cine.flags) | ed.flags, height, weight, SEXES.get(sex or ""))
 
 
-def predicted(seen: View, answer: NDArray[np.uint8] | float, by: Trained) -> Estimate:
+def predicted(seen: View, answer: Drawn | float, by: Trained) -> Estimate:
     """From a network's answer: grams, or a mask in the canonical orientation. StudyRefused: no heart in the mask."""
     flags = seen.flags | _outside_training(by, seen)
     if isinstance(answer, float):
         return _predicted(seen, "ML4Hreg", answer, range(len(seen.image)), flags, by)
-    if not (answer == MYOCARDIUM).any():
+    if not (answer.mask == MYOCARDIUM).any():
         raise StudyRefused(Reason.NO_HEART, "the network found no myocardium in any slice")
-    mask, spacing = seen.turn.undo(answer), seen.own_spacing
+    mask, spacing = seen.turn.undo(answer.mask), seen.own_spacing
     mass = grams(mask, spacing)
-    cut_off = by.at_border(answer, seen.spacing, seen.centre_yx)
+    cut_off = by.at_border(answer.mask, seen.spacing, seen.centre_yx)
     flags |= mask_flags(mask, mass) | ({Flag.MASK_AT_BORDER} if cut_off else set())
-    return _predicted(seen, "ML4Hseg", mass, _slices(mask), flags, by, mask=mask, **_volumes(mask, spacing))
+    return _predicted(seen, "ML4Hseg", mass, _slices(mask), flags, by, mask=mask, agreement=answer.agreement,
+                      **_volumes(mask, spacing))
 
 
 def _predicted(seen: View, method: Method, mass: float, slices: Collection[int], flags: Collection[str], by: Trained,

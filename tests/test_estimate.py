@@ -29,10 +29,12 @@ from lvray.evidence import conformal
 from lvray.nets.build import build
 from lvray.nets.checkpoint import Checkpoint
 from lvray.nets.predict import Predictor
+from lvray.nets.trained import Drawn
 
 OPTIONS = PhantomOptions(phases=4, slices=7, rows=80, columns=72)
 KEYS = {"mass_g", "method", "ed_phase", "ed_instances", "spacing_mm", "slices", "quality", "edv_ml", "esv_ml", "ef",
-        "lvmi_g_m2", "network", "versions", "centred_g", "interval_g", "interval_level", "cavity_mm2", "myocardium_mm2"}
+        "lvmi_g_m2", "network", "versions", "centred_g", "interval_g", "interval_level", "cavity_mm2", "myocardium_mm2",
+        "agreement"}
 RANGES: dict[str, list[float]] = {
     "dz_mm": [9.0, 11.0], "dy_mm": [1.0, 3.0], "dx_mm": [1.0, 3.0], "slices": [6, 13], "mass_g": [0.0, 1e4],
 }
@@ -104,7 +106,7 @@ def network(kind: str, for_show: bool = False, **ranges: list[float]) -> Predict
     model = build(kind, 2, (8, 32, 32), True)
     settings = {"name": f"test_{kind}", "for_show": for_show, "target": {"mean_g": 100.0, "sd_g": 20.0},
                 "network": {"kind": kind, "width": 2, "pixel_size": True, "box": [8, 32, 32], "centre": "heart",
-                            "pixel_mm": None}}
+                            "pixel_mm": None, "views": 1}}
     saved = Checkpoint(settings=settings, weights={}, optimiser={}, scheduler={}, epoch=1, step=0, seed=0, data="",
                        version="0", mode={}, world=1, trained_on=RANGES | ranges, metrics={})
     return Predictor(checkpoint=saved, weights_sha256="ab" * 32, model=model.eval())
@@ -114,7 +116,7 @@ class BrightIsWall(Predictor):
     """A segmenter whose answer is known: myocardium is what is brighter than 300."""
 
     def segment(self, image: Any, spacing: Any, centre_yx: Any = None) -> Any:
-        return np.where(image > 300, 2, 0).astype(np.uint8)
+        return Drawn(np.where(image > 300, 2, 0).astype(np.uint8), 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +185,7 @@ def test_the_predicted_mask_lies_in_the_studys_own_grid(cine: Cine, bright: Pred
 def test_no_heart_in_the_mask(cine: Cine) -> None:
     class Nothing(BrightIsWall):
         def segment(self, image: Any, spacing: Any, centre_yx: Any = None) -> Any:
-            return np.zeros(image.shape, np.uint8)
+            return Drawn(np.zeros(image.shape, np.uint8))
 
     with pytest.raises(StudyRefused) as refused:
         predict(cine, Nothing(**vars(network("seg"))))
@@ -217,7 +219,7 @@ def test_predict_edit_measure_gives_the_same_grams(cine: Cine, bright: Predictor
     nib.save(nib.as_closest_canonical(nib.load(file)), edited)
     for path in (file, edited):
         measured = measure_mask(cine, path)
-        keep = KEYS - {"method", "network", "quality"}
+        keep = KEYS - {"method", "network", "quality", "agreement"}
         assert {k: measured.to_dict()[k] for k in keep} == {k: predicted.to_dict()[k] for k in keep}
         assert measured.method == "mask"
     write_mask(file, np.minimum(predicted.mask, 1), predicted.affine)

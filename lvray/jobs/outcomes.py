@@ -42,6 +42,7 @@ ESTIMATES = pa.schema([
     pa.field("spacing_mm", pa.list_(pa.float64(), 3), nullable=False),
     pa.field("cavity_mm2", pa.list_(pa.float64())),
     pa.field("myocardium_mm2", pa.list_(pa.float64())),
+    pa.field("agreement", pa.float64()),
     pa.field("quality", pa.list_(pa.string()), nullable=False),
     pa.field("method", pa.string(), nullable=False),
     pa.field("network", pa.string(), nullable=False),

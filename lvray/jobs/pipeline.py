@@ -35,7 +35,6 @@ from lvray.evidence.overlap import overlap
 from lvray.jobs.guard import bounded
 from lvray.jobs.in_order import RETRIES
 from lvray.jobs.outcomes import ESTIMATES, Outcome, mask_name
-from lvray.nets.box import put_back
 from lvray.nets.trained import Shown, Trained
 from lvray.settings import Predict
 from lvray.shards import storage
@@ -281,7 +280,7 @@ def finish(arrived: Sequence[Seen | Outcome | Fault], plan: Plan) -> Iterator[Ou
 
 
 def _outcome(one: Seen, plan: Plan) -> Outcome:
-    answer = one.answer if isinstance(one.answer, float) else put_back(one.answer, one.shown.placement)
+    answer = one.answer if isinstance(one.answer, float) else one.answer.put_back(one.shown.placement)
     found = predicted(one.view, answer, plan.by)
     if plan.masks is not None and found.mask is not None:
         storage.write_atomic(storage.join(plan.masks, mask_name(one.item.study)), mask_bytes(found.mask, found.affine),

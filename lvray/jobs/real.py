@@ -29,7 +29,7 @@ def dice_lines(samples: Path, checkpoint: str) -> Iterator[str]:
         if expert.mass_g is None:
             continue
         seen = end_diastole(cine, expert.phase).canonical()
-        mask = predictor.segment(seen.volume.image, seen.volume.spacing, seen.centre_yx)
+        mask = predictor.segment(seen.volume.image, seen.volume.spacing, seen.centre_yx).mask
         truth = canonical(cine.affine).apply(expert.mask)
         cavity, wall = (2 * np.sum((mask == k) & (truth == k)) / (np.sum(mask == k) + np.sum(truth == k))
                         for k in (1, 2))

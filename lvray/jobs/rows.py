@@ -61,4 +61,4 @@ def pictures(dataset: Dataset, rows: Sequence[int],
              predictor: Predictor | None) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
     """Some rows with the segmenter's mask, where there is one, for the report."""
     for _, row in scan(dataset, np.array(rows, np.int64)):
-        yield row, predictor.segment(row.image, row.spacing, row.heart_yx) if predictor else None
+        yield row, predictor.segment(row.image, row.spacing, row.heart_yx).mask if predictor else None

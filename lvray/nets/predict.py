@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lvray.errors import CheckpointError
-from lvray.nets import box
 from lvray.nets.build import build
 from lvray.nets.checkpoint import WEIGHTS, Checkpoint, read
 from lvray.nets.pieces import keep_largest
 from lvray.nets.regressor import Regressor
 from lvray.nets.segmenter import Segmenter
 from lvray.nets.step import PRECISIONS
-from lvray.nets.trained import INTERVALS, Centre, Mask, Shown, Spacing, Trained, Volume
+from lvray.nets.trained import INTERVALS, Centre, Drawn, Shown, Spacing, Trained, Volume
 
+WALL = 2
+"""Label of the myocardium."""
 FACTS = ("dz_mm", "dy_mm", "dx_mm", "slices", "mass_g")
 
 
@@ -35,22 +37,28 @@ class Predictor(Trained):
     model: Segmenter | Regressor
     precision: Literal["fp32", "bf16"] = "fp32"
 
-    def segment(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> Mask:
-        """Mask uint8 [Z, Y, X] in the image's own grid. ValueError: a regressor's checkpoint."""
+    def segment(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> Drawn:
+        """In the image's own grid [Z, Y, X]. ValueError: a regressor's checkpoint."""
         shown = self.shown(image, spacing, centre_yx)
-        return box.put_back(self.masks([shown])[0], shown.placement)
+        return self.masks([shown])[0].put_back(shown.placement)
 
     def regress(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> float:
         """LV mass in grams. StudyRefused: see `shown`. ValueError: a segmenter's checkpoint."""
         return self.masses([self.shown(image, spacing, centre_yx)])[0]
 
-    def masks(self, studies: Sequence[Shown], batch: int = 1) -> list[Mask]:
-        """uint8 [box] of each, with what lies beside the heart removed (`pieces`). ValueError: a regressor."""
+    def masks(self, studies: Sequence[Shown], batch: int = 1) -> list[Drawn]:
+        """[box] of each, with what lies beside the heart removed (`pieces`). ValueError: a regressor."""
         if not isinstance(self.model, Segmenter):
             raise ValueError("a regressor does not segment")
         with torch.inference_mode():
-            labels = [logits.argmax(0).to(torch.uint8) for logits in self._run(studies, batch)]
-            return [keep_largest(mask).cpu().numpy() for mask in labels]
+            if self.network["views"] == 1:
+                labels = (logits.argmax(0).to(torch.uint8) for logits in self._run(studies, batch))
+                return [Drawn(keep_largest(mask).cpu().numpy()) for mask in labels]
+            wanted = VIEWS[:self.network["views"]]
+            turned = [[replace(study, image=view.turned(study.image)) for study in studies] for view in wanted]
+            runs = [self._run(run, batch) for run in turned]
+            return [_averaged([view.undone(logits) for view, logits in zip(wanted, of_study, strict=True)])
+                    for of_study in zip(*runs, strict=True)]
 
     def masses(self, studies: Sequence[Shown], batch: int = 1) -> list[float]:
         """Grams of each. ValueError: a segmenter."""
@@ -71,6 +79,42 @@ class Predictor(Trained):
                 spacing = torch.tensor([study.spacing for study in filled], dtype=torch.float32)
                 out: Tensor = self.model(x.to(device, PRECISIONS[self.precision]), spacing.to(device))
                 yield from out[:len(part)]
+
+
+@dataclass(frozen=True)
+class View:
+    """A box seen otherwise: its columns in reverse order, then so many quarter turns."""
+
+    quarters: int
+    mirror: bool
+
+    def turned(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """[Z, N, N] -> the same."""
+        image = image[:, :, ::-1] if self.mirror else image
+        return np.ascontiguousarray(np.rot90(image, self.quarters, (1, 2)))
+
+    def undone(self, logits: Tensor) -> Tensor:
+        """[C, Z, N, N] of a turned box -> of the box."""
+        logits = logits.rot90(-self.quarters, (2, 3))
+        return logits.flip(3) if self.mirror else logits
+
+
+VIEWS = tuple(View(quarters, mirror) for quarters, mirror in
+              ((0, False), (1, True), (2, False), (3, True), (0, True), (1, False), (2, True), (3, False)))
+"""All eight; the first two, and the first four, are as unlike each other as can be."""
+
+
+def _averaged(views: Sequence[Tensor]) -> Drawn:
+    """From each view's logits [C, Z, Y, X]."""
+    mean = torch.stack([logits.float().softmax(0) for logits in views]).mean(0)
+    mask = keep_largest(mean.argmax(0).to(torch.uint8))
+    agreement = np.mean([_dice(logits.argmax(0) == WALL, mask == WALL) for logits in views])
+    return Drawn(mask.cpu().numpy(), float(agreement))
+
+
+def _dice(one: Tensor, other: Tensor) -> float:
+    """0 where both are empty: nothing to agree on."""
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()).clamp_min(1))
 
 
 def beside_weights(predictor: Predictor) -> Trained:
@@ -127,6 +171,8 @@ def _sound(saved: Checkpoint) -> bool:
             and network["kind"] in ("seg", "reg")
             and network["centre"] in ("image", "heart")
             and (network["pixel_mm"] is None or 0 < network["pixel_mm"] < math.inf)
+            and network["views"] in (1, 2, 4, 8)
+            and (network["views"] == 1 or rows == columns)
             and isinstance(network["pixel_size"], bool)
             and isinstance(network["pitch"], bool)
             and all(type(n) is int and n > 0 for n in (network["width"], slices, rows, columns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,19 @@ class Shown:
     image: npt.NDArray[np.float32]
     placement: box.Placement
     spacing: Spacing
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A segmenter's answer: mask, uint8 [box] or, put back, [Z, Y, X]; agreement, 0 to 1: how far the views that it is
+    averaged from draw the same wall (mean Dice with the mask), None where there is but one."""
+
+    mask: Mask
+    agreement: float | None = None
+
+    def put_back(self, placement: box.Placement) -> Drawn:
+        """In the image's own grid."""
+        return replace(self, mask=box.put_back(self.mask, placement))
 
 
 @dataclass(frozen=True, kw_only=True)

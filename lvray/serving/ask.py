@@ -14,7 +14,6 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from lvray.errors import LvrayError, StudyRefused
 from lvray.estimate import Estimate, View, predicted
-from lvray.nets.box import put_back
 from lvray.nets.trained import Shown, Trained
 from lvray.serving.messages import Asked, Reply, cut_of
 from lvray.serving.problems import busy
@@ -85,4 +84,4 @@ def _shown(by: Trained, seen: View) -> Shown | StudyRefused:
 def _told(seen: View, shown: Shown, reply: Reply) -> Estimate:
     answer = reply.answer
     assert answer is not None
-    return predicted(seen, answer if isinstance(answer, float) else put_back(answer, shown.placement), reply.by)
+    return predicted(seen, answer if isinstance(answer, float) else answer.put_back(shown.placement), reply.by)

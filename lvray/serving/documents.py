@@ -53,6 +53,8 @@ class Estimate(Document):
     ef: float | None
     cavity_mm2: list[float] | None
     myocardium_mm2: list[float] | None
+    agreement: float | None = Field(description="How far the network draws the same wall in the turned and mirrored"
+                                    " study, 0 to 1.", examples=[0.93])
     quality: list[str] = Field(examples=[["wide_pitch"]])
     network: NetworkVersion
     versions: dict[str, str] = Field(examples=[{"lvray": "0.1.0"}])

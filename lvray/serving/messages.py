@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lvray.nets.trained import Mask, Shown, Trained
+from lvray.nets.trained import Drawn, Shown, Trained
 
 Cut = tuple[tuple[int, ...], str, float | None]
 """What decides how a study is shown: box, what it is centred on, and its pixel size if that is one for all."""
@@ -32,6 +32,6 @@ class Reply:
     studies: how many the pass had, told with its first."""
 
     by: Trained
-    answer: Mask | float | None = None
+    answer: Drawn | float | None = None
     studies: int | None = None
     fault: str | None = None

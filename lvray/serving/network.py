@@ -16,7 +16,7 @@ from ray import serve
 from lvray.errors import CheckpointError, internal
 from lvray.nets.predict import Predictor, beside_weights, load
 from lvray.nets.step import deterministic
-from lvray.nets.trained import Mask, Shown, Trained
+from lvray.nets.trained import Drawn, Shown, Trained
 from lvray.serving.messages import Asked, Reply, cut_of
 from lvray.settings import Serve
 from lvray.shards.folders import local
@@ -81,6 +81,6 @@ class Network:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
 
-def _pass(predictor: Predictor, studies: list[Shown]) -> list[Mask] | list[float]:
+def _pass(predictor: Predictor, studies: list[Shown]) -> list[Drawn] | list[float]:
     see = predictor.masses if predictor.network["kind"] == "reg" else predictor.masks
     return see(studies, len(studies))

@@ -111,7 +111,7 @@ def learnt(recipe: Recipe, dataset: Dataset, run: Path, subjects: dict[str, Part
         if recipe.network.kind == "reg":
             told.append(predictor.regress(row.image, row.spacing, row.heart_yx))
             continue
-        mask = predictor.segment(row.image, row.spacing, row.heart_yx)
+        mask = predictor.segment(row.image, row.spacing, row.heart_yx).mask
         told.append(grams(mask, row.spacing))
         dice["true"].append(dice_of(mask, true_mask(subjects[row.study], row)))
         if row.mask is not None:

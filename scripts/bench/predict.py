@@ -156,7 +156,7 @@ def parts(src: str, checkpoint: Path, settings: Predict) -> tuple[dict[str, floa
         answers = predictor.masks([one.shown for one in arrived])
         marks.append(time.process_time())
         done = [one for one in pipeline.finish(
-            [Seen(one.item, one.names, one.view, one.shown, answer)
+            [Seen(one.item, one.names, one.view, one.shown, answer=answer)
              for one, answer in zip(arrived, answers, strict=True)], plan) if isinstance(one, outcomes.Outcome)]
         outcomes.stage(out, done)
         outcomes.publish(out, [one.found for one in done], {})

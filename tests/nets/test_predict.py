@@ -11,7 +11,7 @@ import torch
 from lvray.errors import CheckpointError, StudyRefused
 from lvray.nets.build import build
 from lvray.nets.checkpoint import Checkpoint, read, write
-from lvray.nets.predict import Predictor, load
+from lvray.nets.predict import VIEWS, Predictor, load
 
 SPACING = (10.0, 1.8, 1.7)
 TRAINED_ON: dict[str, list[float]] = {
@@ -19,11 +19,11 @@ TRAINED_ON: dict[str, list[float]] = {
 
 
 def saved(folder: Path, kind: str, centre: str = "image", pitch: bool = False,
-          pixel_mm: float | None = None, **changes: Any) -> Path:
+          pixel_mm: float | None = None, views: int = 1, **changes: Any) -> Path:
     torch.manual_seed(0)
     model = build(kind, 4, (4, 16, 16), True, pitch)
     network = {"kind": kind, "width": 4, "pixel_size": True, "pitch": pitch, "box": [4, 16, 16], "centre": centre,
-               "pixel_mm": pixel_mm}
+               "pixel_mm": pixel_mm, "views": views}
     settings = {"name": "test", "for_show": False, "network": network, "target": {"mean_g": 100.0, "sd_g": 20.0}}
     whole = Checkpoint(settings=settings,
                        weights=model.state_dict(), optimiser=torch.optim.Adam(model.parameters()).state_dict(),
@@ -54,7 +54,7 @@ def test_mask_lies_in_the_images_own_grid(tmp_path: Path, slices: int) -> None:
     image[:, 8:12, 13:18] = 500
     expected = (image > 0).astype(np.uint8)
     image[0, 3, 9] = 500  # a speck beside the heart, inside the box
-    mask = predictor.segment(image, SPACING)
+    mask = predictor.segment(image, SPACING).mask
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, expected)
 
@@ -63,7 +63,7 @@ def test_the_heart_is_found_where_the_centre_says(tmp_path: Path) -> None:
     predictor = brighter_is_cavity(load(saved(tmp_path, "seg", centre="heart")))
     image = np.zeros((4, 20, 60), np.int16)
     image[:, 8:12, 50:55] = 500
-    np.testing.assert_array_equal(predictor.segment(image, SPACING, (10.0, 52.0)), image > 0)
+    np.testing.assert_array_equal(predictor.segment(image, SPACING, (10.0, 52.0)).mask, image > 0)
     with pytest.raises(ValueError, match="centre"):
         predictor.segment(image, SPACING)
 
@@ -112,9 +112,40 @@ def test_a_pixel_size_for_all_brings_a_study_to_it_and_the_mask_back(tmp_path: P
     one, other = predictor.shown(image, (10.0, 1.8, 1.8)), predictor.shown(fine, (10.0, 0.6, 0.6))
     assert one.spacing == other.spacing == (10.0, 1.8, 1.8)
     assert np.corrcoef(one.image.ravel(), other.image.ravel())[0, 1] > 0.8
-    mask = predictor.segment(fine, (10.0, 0.6, 0.6))
+    mask = predictor.segment(fine, (10.0, 0.6, 0.6)).mask
     assert mask.shape == fine.shape
     assert not mask[:, [0, -1]].any()  # beyond the box
+
+
+def test_views_are_all_eight_and_each_is_undone() -> None:
+    image = np.arange(2 * 5 * 5, dtype=np.float32).reshape(2, 5, 5)
+    seen = {view.turned(image).tobytes() for view in VIEWS}
+    assert len(seen) == 8
+    for view in VIEWS:
+        undone = view.undone(torch.from_numpy(view.turned(image))[None])
+        np.testing.assert_array_equal(undone[0], image)
+
+
+def test_an_average_of_views_turns_with_the_study(tmp_path: Path) -> None:
+    """All eight are the same set however the study lies: the same mask, turned, and the same agreement."""
+    predictor = load(saved(tmp_path, "seg", pixel_mm=1.8, views=8))
+    image = np.random.default_rng(0).normal(100, 30, (4, 16, 16)).astype(np.float32)
+    drawn = predictor.segment(image, (10.0, 1.8, 1.8))
+    assert len(np.unique(drawn.mask)) > 1
+    for quarters, mirror in ((0, True), (1, False), (3, True)):
+        turned = np.rot90(image[:, :, ::-1] if mirror else image, quarters, (1, 2))
+        other = predictor.segment(np.ascontiguousarray(turned), (10.0, 1.8, 1.8))
+        back = np.rot90(other.mask, -quarters, (1, 2))
+        assert ((back[:, :, ::-1] if mirror else back) == drawn.mask).mean() > 0.999
+        assert other.agreement == pytest.approx(drawn.agreement, abs=1e-3)
+    assert load(saved(tmp_path / "one", "seg")).segment(image, SPACING).agreement is None
+
+
+def test_agreement_is_that_of_the_walls(tmp_path: Path) -> None:
+    predictor = brighter_is_cavity(load(saved(tmp_path, "seg", pixel_mm=1.8, views=4)))
+    image = np.zeros((4, 16, 16), np.float32)
+    image[:, 5:11, 5:11] = 500
+    assert predictor.segment(image, SPACING).agreement == 0  # a cavity alone: there is no wall to agree on
 
 
 def test_mask_at_the_boxs_border(tmp_path: Path) -> None:
@@ -170,11 +201,14 @@ def test_a_state_that_is_whole_but_breaks_its_contract(tmp_path: Path, where: st
 @pytest.mark.parametrize("kind", ["seg", "reg"])
 def test_who_shares_a_pass_changes_no_bit(tmp_path: Path, kind: str) -> None:
     """Five studies, one of them taller than a segmenter's box: three a pass, in another order, each alone."""
-    predictor = load(saved(tmp_path, kind))
+    predictor = load(saved(tmp_path, kind, pixel_mm=1.7, views=4 if kind == "seg" else 1))
     ask: Any = predictor.masks if kind == "seg" else predictor.masses
     images = [study(slices) + 37 * number for number, slices in enumerate((4, 3, 4, 2 if kind == "reg" else 5, 4))]
     shown = [predictor.shown(image, SPACING) for image in images]
     first = ask(shown, 3)
-    again = ask(shown[::-1], 3)[::-1]
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(first, ask(shown, 1), strict=True))
+    for again in (ask(shown[::-1], 3)[::-1], ask(shown, 1)):
+        if kind == "reg":
+            assert again == first
+        else:
+            assert all(np.array_equal(a.mask, b.mask) for a, b in zip(first, again, strict=True))
+            assert [one.agreement for one in first] == [one.agreement for one in again]
