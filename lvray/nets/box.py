@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lvray.nets.resample import resample, resample_labels
+from lvray.nets.resample import resample, resample_labels, resample_shares
 
 PERCENTILES = (1.0, 99.5)
 
@@ -102,6 +102,15 @@ def put_back(mask_box: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArr
     out = np.zeros(placement.shape, np.uint8)
     out[inside] = (mask_box[there] if placement.step == AS_ACQUIRED else
                    resample_labels(mask_box[there[0]], *placement._put(inside)))
+    return out
+
+
+def shares_put_back(shares: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
+    """The mask, in the image's own grid, of shares of the labels 1 to K in a box: uint8 [K, box], in 255ths -> uint8
+    [Z, Y, X]. Borders lie between the box's pixels, where the shares say, not along them."""
+    inside, there = placement._overlap()
+    out = np.zeros(placement.shape, np.uint8)
+    out[inside] = resample_shares(shares[:, there[0]], *placement._put(inside))
     return out
 
 

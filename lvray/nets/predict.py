@@ -51,7 +51,7 @@ class Predictor(Trained):
         if not isinstance(self.model, Segmenter):
             raise ValueError("a regressor does not segment")
         with torch.inference_mode():
-            if self.network["views"] == 1:
+            if self.network["pixel_mm"] is None:
                 labels = (logits.argmax(0).to(torch.uint8) for logits in self._run(studies, batch))
                 return [Drawn(keep_largest(mask).cpu().numpy()) for mask in labels]
             wanted = VIEWS[:self.network["views"]]
@@ -105,11 +105,14 @@ VIEWS = tuple(View(quarters, mirror) for quarters, mirror in
 
 
 def _averaged(views: Sequence[Tensor]) -> Drawn:
-    """From each view's logits [C, Z, Y, X]."""
+    """From each view's logits [3, Z, Y, X]. What is no piece of the heart has no share."""
     mean = torch.stack([logits.float().softmax(0) for logits in views]).mean(0)
-    mask = keep_largest(mean.argmax(0).to(torch.uint8))
-    agreement = np.mean([_dice(logits.argmax(0) == WALL, mask == WALL) for logits in views])
-    return Drawn(mask.cpu().numpy(), float(agreement))
+    labels = mean.argmax(0).to(torch.uint8)
+    mask = keep_largest(labels)
+    shares = (255 * mean[1:]).round().masked_fill(labels != mask, 0).to(torch.uint8)
+    agreement = (sum(_dice(logits.argmax(0) == WALL, mask == WALL) for logits in views) / len(views)
+                 if len(views) > 1 else None)
+    return Drawn(mask.cpu().numpy(), agreement, shares.cpu().numpy())
 
 
 def _dice(one: Tensor, other: Tensor) -> float:

@@ -19,13 +19,23 @@ def resample(image: npt.NDArray[np.generic], rows: tuple[float, float, int],
 def resample_labels(mask: npt.NDArray[np.uint8], rows: tuple[float, float, int],
                     columns: tuple[float, float, int]) -> npt.NDArray[np.uint8]:
     """uint8 [Z, Y, X] -> uint8 [Z, rows, columns]: the label that fills most of each pixel."""
-    most = resample(mask == 0, rows, columns)
-    out = np.zeros(most.shape, np.uint8)
-    for label in np.unique(mask[mask > 0]):
-        share = resample(mask == label, rows, columns)
-        more = share > most
-        out[more] = label
-        most[more] = share[more]
+    shares = {int(label): resample(mask == label, rows, columns) for label in np.unique(mask)}
+    return _greatest(shares)
+
+
+def resample_shares(shares: npt.NDArray[np.uint8], rows: tuple[float, float, int],
+                    columns: tuple[float, float, int]) -> npt.NDArray[np.uint8]:
+    """uint8 [K, Z, Y, X], in 255ths, of labels 1 to K -> uint8 [Z, rows, columns]: the label of the greatest share, 0
+    where what they leave is greater."""
+    parts = {label: resample(share, rows, columns) for label, share in enumerate(shares, 1)}
+    rest: Floats = 255 - np.sum(list(parts.values()), 0)
+    return _greatest({0: rest, **parts})
+
+
+def _greatest(shares: dict[int, Floats]) -> npt.NDArray[np.uint8]:
+    """The label of the greatest share of each pixel, the lowest of several."""
+    labels = sorted(shares)
+    out: npt.NDArray[np.uint8] = np.array(labels, np.uint8)[np.argmax([shares[label] for label in labels], 0)]
     return out
 
 

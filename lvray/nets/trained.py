@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,14 +45,18 @@ class Shown:
 @dataclass(frozen=True)
 class Drawn:
     """A segmenter's answer: mask, uint8 [box] or, put back, [Z, Y, X]; agreement, 0 to 1: how far the views that it is
-    averaged from draw the same wall (mean Dice with the mask), None where there is but one."""
+    averaged from draw the same wall (mean Dice with the mask), None where there is but one; shares, uint8 [2, box], of
+    cavity and wall in 255ths, where the box's pixels are not the image's own."""
 
     mask: Mask
     agreement: float | None = None
+    shares: Mask | None = None
 
     def put_back(self, placement: box.Placement) -> Drawn:
         """In the image's own grid."""
-        return replace(self, mask=box.put_back(self.mask, placement))
+        mask = (box.put_back(self.mask, placement) if self.shares is None else
+                box.shares_put_back(self.shares, placement))
+        return Drawn(mask, self.agreement)
 
 
 @dataclass(frozen=True, kw_only=True)

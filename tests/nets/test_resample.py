@@ -89,6 +89,18 @@ def test_labels_of_two_kinds_meet_without_a_third_between() -> None:
     assert [int(v) for v in taken[0, 0][np.flatnonzero(np.diff(taken[0, 0].astype(int), prepend=-1))]] == [0, 1, 2]
 
 
+def test_shares_put_a_border_between_pixels() -> None:
+    """Two columns of 1.8 mm, the second 70 % wall: in pixels of 0.3 mm its border lies within one of where it is."""
+    placement = box.place((1, 8, 48), (3.5, 23.5), (1, 8, 8), (1.0, 6.0))
+    for share in (0.3, 0.5, 0.7, 1.0):
+        shares = np.zeros((2, 1, 8, 8), np.uint8)
+        shares[1, :, :, :3], shares[1, :, :, 3] = 255, round(255 * share)
+        wall = box.shares_put_back(shares, placement)[0, 0] == 2
+        assert wall[:12].all()
+        assert abs(wall.sum() - 6 * (3 + share)) <= 1.3
+    assert set(np.unique(box.shares_put_back(np.full((2, 1, 8, 8), 90, np.uint8), placement))) == {1}
+
+
 def test_a_mask_at_the_sides_alone_goes_back_inside_the_image() -> None:
     placement = box.place((2, 30, 30), (1.0, 28.0), (2, 64, 64), (1.31, 1.31))
     back = box.put_back(np.full((2, 64, 64), 2, np.uint8), placement)
