@@ -1,0 +1,191 @@
+"""How well a segmenter draws hearts that it was not trained on.
+
+    python -m scripts.weights.judge --checkpoint URI --data SHARDS [--ablate]
+    python -m scripts.weights.judge --checkpoint URI --real --why TEXT [--pictures FOLDER]
+
+--data: the holdout of a data set of generated hearts, whose masks are exact. --ablate: without each part of what
+surrounds the network, too. --real: the seven Sunnybrook patients with an epicardium; every such look is noted in
+LOOKS.md, with what has changed since the last one (--why). Tables for people; the last line of stdout is one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lvray.cmr.mass import CAVITY, MYOCARDIUM, grams
+from lvray.jobs.estimates import fetch
+from lvray.nets.predict import Predictor
+from lvray.shards.dataset import open_dataset, select
+from lvray.shards.stream import scan
+from scripts.weights.patients import FOLDER, Patient, patients
+
+LOOKS = Path(__file__).parent / "LOOKS.md"
+THIRDS = ("base", "middle", "apex")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A heart. error: of the mass, as a share of the true one, over the true mask's slices; error_all: over all slices.
+    wall_base ...: Dice of the wall in thirds of the slices that have one."""
+
+    name: str
+    cavity: float
+    wall: float
+    error: float
+    error_all: float
+    agreement: float | None
+    wall_base: float
+    wall_middle: float
+    wall_apex: float
+
+
+def judged(name: str, mask: NDArray[np.uint8], truth: NDArray[np.uint8], agreement: float | None) -> Case:
+    slices = np.flatnonzero((truth > 0).any((1, 2)))
+    inside, true = mask[slices], truth[slices]
+    wall = (true == MYOCARDIUM).sum()
+    thirds = [dice(inside[part], true[part], MYOCARDIUM) for part in np.array_split(np.arange(len(slices)), 3)]
+    return Case(name, dice(inside, true, CAVITY), dice(inside, true, MYOCARDIUM),
+                float((inside == MYOCARDIUM).sum() / wall - 1), float((mask == MYOCARDIUM).sum() / wall - 1), agreement,
+                *thirds)
+
+
+def dice(one: NDArray[np.uint8], other: NDArray[np.uint8], label: int) -> float:
+    both = (one == label).sum() + (other == label).sum()
+    return float(2 * ((one == label) & (other == label)).sum() / both) if both else 1.0
+
+
+def generated(predictor: Predictor, data: str) -> list[Case]:
+    dataset = open_dataset(data)
+    found = []
+    for number, row in scan(dataset, select(dataset, ["holdout"])):
+        drawn = predictor.segment(row.image, row.spacing, row.heart_yx)
+        assert row.mask is not None
+        found.append(judged(str(number), drawn.mask, row.mask, drawn.agreement))
+    return found
+
+
+def summary(cases: Iterable[Case]) -> dict[str, Any]:
+    """Medians (and the worst tenth) of Dice, the mass's median absolute error, its bias, and shares beyond 25 %."""
+    cases = list(cases)
+    error = np.array([case.error_all for case in cases])
+    found: dict[str, Any] = {"n": len(cases)}
+    for name in ("cavity", "wall", *(f"wall_{third}" for third in THIRDS)):
+        values = [getattr(case, name) for case in cases]
+        found[name] = {"median": float(np.median(values)), "tenth": float(np.quantile(values, 0.1))}
+    return found | {"mass_error": {"median_absolute": float(np.median(np.abs(error))), "bias": float(error.mean()),
+                                   "beyond_25": int((np.abs(error) > 0.25).sum())}}
+
+
+def line(what: str, found: dict[str, Any]) -> str:
+    thirds = ", ".join(f"{found[f'wall_{third}']['median']:.3f}" for third in THIRDS)
+    error = found["mass_error"]
+    return (f"{what:28} n {found['n']:4}  cavity {found['cavity']['median']:.3f} ({found['cavity']['tenth']:.3f})  wall"
+            f" {found['wall']['median']:.3f} ({found['wall']['tenth']:.3f}; {thirds})  mass: median absolute error"
+            f" {error['median_absolute']:.1%}, bias {error['bias']:+.1%}, {error['beyond_25']} beyond 25 %")
+
+
+def with_network(predictor: Predictor, **changes: Any) -> Predictor:
+    """The same weights with other settings of the network around them."""
+    saved = predictor.checkpoint
+    settings = {**saved.settings, "network": {**predictor.network, **changes}}
+    return replace(predictor, checkpoint=replace(saved, settings=settings))
+
+
+def real(predictor: Predictor, pictures: Path | None) -> list[Case]:
+    found = []
+    for patient in patients():
+        drawn = predictor.segment(patient.image, patient.spacing, patient.centre_yx)
+        case = judged(patient.name, drawn.mask, patient.mask, drawn.agreement)
+        found.append(case)
+        text = "" if patient.grams is None else (
+            f"; {grams(drawn.mask[patient.outlined], patient.spacing):.0f} g where the expert has {patient.grams:.0f},"
+            f" {grams(drawn.mask, patient.spacing):.0f} g in all {len(drawn.mask)} slices")
+        print(f"{patient.name:12} {patient.pathology:28} cavity {case.cavity:.3f}  wall {case.wall:.3f}"
+              f" ({case.wall_base:.3f}, {case.wall_middle:.3f}, {case.wall_apex:.3f})  mass {case.error:+.1%}"
+              f"  agreement {case.agreement or float('nan'):.2f}{text}")
+        if pictures is not None:
+            picture(pictures, patient, drawn.mask)
+    return found
+
+
+def picture(folder: Path, patient: Patient, mask: NDArray[np.uint8]) -> None:
+    """Both outlines on every slice: the expert's green, the network's red."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = 6
+    figure = Figure(figsize=(3 * columns, 3 * -(-len(mask) // columns)), layout="constrained")
+    y, x = patient.centre_yx or (0, 0)
+    half = 75 / patient.spacing[1]
+    for k, axes in enumerate(np.atleast_1d(figure.subplots(-(-len(mask) // columns), columns)).flat):
+        axes.set_axis_off()
+        if k < len(mask):
+            axes.imshow(patient.image[k], cmap="gray")
+            for drawn, colour in ((patient.mask[k], "lime"), (mask[k], "red")):
+                for label in (CAVITY, MYOCARDIUM):
+                    if (drawn >= label).any():
+                        level = drawn > 0 if label == MYOCARDIUM else drawn == CAVITY
+                        axes.contour(level, [0.5], colors=colour, linewidths=0.8)
+            axes.set_xlim(x - half, x + half)
+            axes.set_ylim(y + half, y - half)
+    figure.savefig(folder / f"{patient.name}.png", dpi=70)
+
+
+def note(predictor: Predictor, found: dict[str, Any], cases: list[Case], why: str) -> None:
+    """A look at the real patients, added to LOOKS.md."""
+    commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True,
+                            cwd=LOOKS.parent).stdout.strip()
+    each = "; ".join(f"{case.name} {case.cavity:.3f} {case.wall:.3f} {case.error:+.1%}" for case in cases)
+    with LOOKS.open("a") as log:
+        log.write(f"\n- {date.today()}, code {commit}, weights {predictor.weights_sha256[:16]}: {why}\n"
+                  f"  Median cavity {found['cavity']['median']:.3f}, wall {found['wall']['median']:.3f}, |mass error|"
+                  f" {found['mass_error']['median_absolute']:.1%}. Each (cavity, wall, mass): {each}.\n")
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--checkpoint", required=True)
+    asked.add_argument("--data")
+    asked.add_argument("--ablate", action="store_true")
+    asked.add_argument("--real", action="store_true")
+    asked.add_argument("--why")
+    asked.add_argument("--pictures", type=Path)
+    args = asked.parse_args()
+    predictor = fetch(args.checkpoint)
+    found: dict[str, Any] = {"weights_sha256": predictor.weights_sha256}
+    if args.data:
+        ways = {"as it is": predictor}
+        if args.ablate:
+            ways |= {f"{views} views": with_network(predictor, views=views) for views in (1, 2, 8)}
+            ways |= {"the image's middle": with_network(predictor, centre="image")}
+        for what, way in ways.items():
+            found[what] = summary(generated(way, args.data))
+            print(line(what, found[what]))
+    if args.real:
+        if not args.why:
+            asked.error("--real: every look is noted: say --why")
+        if not FOLDER.exists():
+            print("the Sunnybrook patients are not here", file=sys.stderr)
+            return 4
+        cases = real(predictor, args.pictures)
+        found["real"] = summary(replace(case, error_all=case.error) for case in cases)
+        print(line("real patients", found["real"]))
+        found["each"] = [asdict(case) for case in cases]
+        note(predictor, found["real"], cases, args.why)
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
