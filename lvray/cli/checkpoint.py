@@ -8,6 +8,7 @@ import typer
 
 from lvray import console
 from lvray.cli.options import Json
+from lvray.weights import located
 
 checkpoint = typer.Typer(no_args_is_help=True, help="Look at checkpoints.")
 
@@ -20,7 +21,8 @@ def show(uri: str, as_json: Json = False) -> None:
     """
     from lvray.jobs.show import show as facts
 
-    console.result(facts(uri), as_json, lambda found: _run_text(found) if "checkpoints" in found else _text(found))
+    console.result(facts(located(uri)), as_json,
+                   lambda found: _run_text(found) if "checkpoints" in found else _text(found))
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -16,9 +16,7 @@ from lvray import console, recipes
 from lvray.cli.options import Check, Data, Json, Key, MaxRejects, Set, ShowPaths, key_if_given, refuse_many
 from lvray.errors import StudyRefused, UseError
 from lvray.settings import Predict
-
-NO_WEIGHTS = ("no --checkpoint: lvray ships no weights yet. `lvray demo` trains demonstration weights in minutes"
-              " (demo-out/seg/best); `lvray train` makes your own")
+from lvray.weights import DEFAULT, located
 
 
 class Split(StrEnum):
@@ -53,9 +51,10 @@ def evaluate(data: Data,
     from lvray.jobs.evaluate import Ask, External, check, run
     from lvray.shards.dataset import open_dataset
 
+    checkpoints = [located(one) for one in checkpoint or []]
     splits = tuple(map(str, split or ("holdout",)))
     if check_only:
-        check(data, checkpoint or [], out, Ask(None, splits, trained_on=tuple(trained_on or ()),
+        check(data, checkpoints, out, Ask(None, splits, trained_on=tuple(trained_on or ()),
                                                allow_leakage=allow_leakage))
         return
     secret = key_if_given(key)
@@ -70,7 +69,7 @@ def evaluate(data: Data,
               external.outcomes_of(outcomes, secret) if outcomes else {}, tuple(trained_on or ()), allow_leakage,
               not no_pictures, hide_small)
     with cluster(), console.progress("evaluate") as tell:
-        made, page = run(data, checkpoint or [], out, ask, tell)
+        made, page = run(data, checkpoints, out, ask, tell)
     console.result(made.to_dict(), as_json, lambda _: f"{table(made)}\n\nreport: {page}")
 
 
@@ -85,6 +84,9 @@ def calibrate(checkpoint: Annotated[str, typer.Argument(help="URI of a checkpoin
 
     Example: lvray calibrate runs/seg/best --data shards
     """
+    if checkpoint == DEFAULT:
+        raise UseError("lvray's own weights stay as they are: copy them (`lvray train --from default` makes weights of"
+                       " your own)")
     from lvray.jobs.calibrate import calibrate as job
     from lvray.jobs.cluster import cluster
 
@@ -119,7 +121,7 @@ def measure(study: Annotated[str, typer.Argument(help="A folder, a zip, or a URI
 
 
 def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or URIs; with --out one source.")],
-            checkpoint: Annotated[str | None, typer.Option(help="URI of a checkpoint.")] = None,
+            checkpoint: Annotated[str, typer.Option(help="URI of a checkpoint, or lvray's own weights.")] = DEFAULT,
             out: Annotated[str | None, typer.Option(help="URI: predict a whole cohort into Parquet tables.")] = None,
             mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
             masks: Annotated[bool, typer.Option("--masks", help="A cohort's masks too, as NIfTI.")] = False,
@@ -127,10 +129,9 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
             as_json: Json = False, check_only: Check = False) -> None:
     """LV mass by a network, of named studies or of a cohort. Raw grams: evaluate says by how much a network is off.
 
-    Example: lvray predict study.zip --checkpoint demo-out/seg/best --json
+    Example: lvray predict study.zip --json
     """
-    if checkpoint is None:
-        raise UseError(NO_WEIGHTS)
+    checkpoint = located(checkpoint)
     if out is not None:
         _predict_cohort(studies, out, checkpoint, masks, key, max_rejects, sets or [], as_json, check_only)
         return

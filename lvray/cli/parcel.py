@@ -10,9 +10,12 @@ from typing import Any
 from lvray import recipes
 from lvray.errors import UseError
 from lvray.shards import storage
+from lvray.weights import DEFAULT
 
-PLACES = ("src", "dst", "data", "run", "out", "checkpoint", "studies", "trained_on")
+PLACES = ("src", "dst", "data", "run", "out", "checkpoint", "studies", "trained_on", "start")
 """Parameters of lvray's commands that are URIs."""
+CHECKPOINTS = ("checkpoint", "start")
+"""Those of them that lvray's own weights can stand for, which are where lvray is."""
 FILES = ("recipe", "space", "labels", "splits", "link", "contours", "estimates", "masks", "outcomes")
 """Those that may be files or folders of this machine."""
 COMMANDLINE = "COMMANDLINE"
@@ -27,7 +30,8 @@ def given(context: Any) -> dict[str, Any]:
 def check_places(command: Any, values: Mapping[str, Any]) -> None:
     """UseError: a place on this machine, or a key, which stays here."""
     for param in command.params:
-        if param.name in PLACES and not all(storage.is_s3(uri) for uri in _each(values.get(param.name))):
+        if param.name in PLACES and not all(storage.is_s3(uri) or (uri == DEFAULT and param.name in CHECKPOINTS)
+                                            for uri in _each(values.get(param.name))):
             raise UseError(f"{_called(param)} is a place on this machine, which the cluster's nodes do not have: give"
                            " an s3:// URI")
     if (key := values.get("key")) is not None and not key.is_absolute():

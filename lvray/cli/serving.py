@@ -10,21 +10,23 @@ import typer
 from lvray import recipes
 from lvray.cli.options import Set
 from lvray.settings import Serve
+from lvray.weights import DEFAULT
 
 
-def serve(checkpoint: Annotated[list[str], typer.Option(help="URI of a checkpoint; one a network.")],
+def serve(checkpoint: Annotated[list[str] | None, typer.Option(
+              help="URI of a checkpoint; one a network [lvray's own].")] = None,
           host: Annotated[str, typer.Option(help="Any other than loopback asks for keys.")] = "127.0.0.1",
           port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
           keys: Annotated[Path | None, typer.Option(help="File of API keys, one a line; else LVRAY_API_KEYS.")] = None,
           sets: Set = None) -> None:
     """Answer POST /v1/estimate (a zip) with what predict says; GET /openapi.json says the rest. Ctrl-C ends it.
 
-    Example: lvray serve --checkpoint demo-out/seg/best --checkpoint demo-out/reg/best
+    Example: lvray serve --checkpoint runs/seg/best --checkpoint runs/reg/best
     """
     settings = recipes.override(Serve(), sets or [])
     from lvray.jobs.cluster import cluster
     from lvray.serving.app import arguments, run
 
-    asked = arguments(checkpoint, keys, host, settings)
+    asked = arguments(checkpoint or [DEFAULT], keys, host, settings)
     with cluster():
         run(asked, host, port)

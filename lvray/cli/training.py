@@ -15,6 +15,7 @@ from lvray import recipes as all_recipes
 from lvray.cli.options import Check, Data, Json, Set
 from lvray.errors import UseError
 from lvray.settings import Recipe
+from lvray.weights import located
 
 WORKERS = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
@@ -29,7 +30,7 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
           workers: Annotated[str, typer.Option(metavar="N|N..M", help="Workers: N, or N to M as room allows.")] = "1",
           sets: Set = None,
           start: Annotated[str | None, typer.Option("--from", help="URI of a checkpoint whose weights it begins"
-                                                    " with.")] = None,
+                                                    " with; default: lvray's own.")] = None,
           resume: Annotated[bool, typer.Option("--resume", help="Only go on with a run that has begun.")] = False,
           track: Annotated[list[Tracker] | None, typer.Option(help="Send the metrics there too.")] = None,
           as_json: Json = False, check_only: Check = False) -> None:
@@ -51,7 +52,7 @@ def train(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.AL
         from lvray.jobs import checkpoints
         from lvray.jobs.start import of
 
-        settings, first = of(settings, checkpoints.read(start))
+        settings, first = of(settings, checkpoints.read(located(start)))
     check(settings, data, run, resume)  # before Ray starts, which takes a while
     _warn(settings, sets or [], data, least)
     if check_only:

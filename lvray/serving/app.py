@@ -28,6 +28,7 @@ from lvray.serving.network import GPU_BATCH, Network, fetch
 from lvray.serving.reader import Arguments, Reader
 from lvray.settings import Replicas, Serve
 from lvray.shards import storage
+from lvray.weights import located
 
 NAME = "lvray"
 HOST = "127.0.0.1"
@@ -49,7 +50,7 @@ def build(args: Arguments) -> Application:
         if not settings.networks.gpus:
             options["ray_actor_options"]["runtime_env"] = {"env_vars": ENVIRONMENT}
         networks[kind] = serve.deployment(
-            name=kind, user_config={"checkpoint": storage.absolute(uri)},
+            name=kind, user_config={"checkpoint": storage.absolute(located(uri))},
             max_ongoing_requests=2 * (settings.batch or GPU_BATCH), **options)(Network).bind(kind, settings)
     meter = serve.deployment(max_ongoing_requests=MANY, ray_actor_options={"num_cpus": 0})(Meter).bind()
     reader = serve.deployment(max_ongoing_requests=MANY, **_options(settings.readers))(Reader)
@@ -67,7 +68,7 @@ def _options(asked: Replicas) -> dict[str, Any]:
 def arguments(checkpoints: Sequence[str], keys: Path | None, host: str, settings: Serve) -> Arguments:
     """Looks at everything before anything starts. UseError, CheckpointError, EnvironmentFault."""
     uris: dict[str, str] = {}
-    for uri in map(storage.absolute, checkpoints):  # replicas may run in another folder
+    for uri in (storage.absolute(located(one)) for one in checkpoints):  # replicas may run in another folder
         kind = fetch(uri).network["kind"]
         if kind in uris:
             raise UseError(f"two checkpoints of kind {kind}: one of each is served")

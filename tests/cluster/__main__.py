@@ -9,6 +9,8 @@ of this process, which nobody outside sees and which end with it, however it end
 from __future__ import annotations
 
 import compileall
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +48,9 @@ def story(log: Log) -> None:
             idle = cluster.workers[-1]
             hook = faults.run_hook(cluster, idle)  # meanwhile
             jobs.serve(where, studies[0])
-            with log.step("a hook to its end"):
+            with log.step("a hook to its end, and then SIGTERM, as the kubelet sends it"):
                 assert hook.wait(SECONDS) == 0
+                os.kill(idle.pid, signal.SIGTERM)
                 idle.process.wait(SECONDS)
         faults.run_all(where)
         log.sum_up()
