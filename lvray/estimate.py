@@ -19,7 +19,7 @@ from lvray.cmr.geometry import Turn, canonical
 from lvray.cmr.mass import CAVITY, MYOCARDIUM, Spacing, areas_mm2, cavity_ml, grams
 from lvray.cmr.measure import Measurement, measure, overlay_outlines, text_outlines
 from lvray.cmr.nifti import read_mask
-from lvray.cmr.quality import Flag, mask_flags
+from lvray.cmr.quality import Flag, mask_flags, trust_flags
 from lvray.cmr.study import Cine
 from lvray.errors import Reason, StudyRefused
 from lvray.evidence.conformal import Intervals
@@ -147,6 +147,7 @@ def predicted(seen: View, answer: Drawn | float, by: Trained) -> Estimate:
     mass = grams(mask, spacing)
     cut_off = by.at_border(answer.mask, seen.spacing, seen.centre_yx)
     flags |= mask_flags(mask, mass) | ({Flag.MASK_AT_BORDER} if cut_off else set())
+    flags |= trust_flags(flags, answer.agreement)
     return _predicted(seen, "ML4Hseg", mass, _slices(mask), flags, by, mask=mask, agreement=answer.agreement,
                       **_volumes(mask, spacing))
 

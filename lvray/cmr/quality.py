@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
@@ -40,6 +41,7 @@ class Flag(StrEnum):
     MASK_AT_END = "mask_at_end"
     CAVITY_OUTSIDE_MYOCARDIUM = "cavity_outside_myocardium"
     MASS_IMPLAUSIBLE = "mass_implausible"
+    NOT_TRUSTWORTHY = "not_trustworthy"
     SPACING_OUTSIDE_TRAINING = "spacing_outside_training"
     SLICES_OUTSIDE_TRAINING = "slices_outside_training"
     MASS_OUTSIDE_TRAINING = "mass_outside_training"
@@ -58,6 +60,9 @@ OF_IMAGES = frozenset({
     Flag.PIXEL_UNUSUAL, Flag.INTENSITY_ODD, Flag.PHASES_INCOMPLETE, Flag.PHASES_WITHOUT_TIMES, Flag.SINGLE_PHASE,
     Flag.ED_DOUBTFUL, Flag.HEART_NOT_FOUND})
 """Those that hold whoever draws the outlines."""
+
+NO_VENTRICLE = frozenset({Flag.FEW_SLICES, Flag.MASS_IMPLAUSIBLE})
+"""Those of a mask that is no left ventricle's."""
 
 _WORDS: dict[Flag, str] = {
     Flag.PHANTOM: "images of a phantom, not of a person",
@@ -88,6 +93,8 @@ _WORDS: dict[Flag, str] = {
     Flag.MASK_AT_END: "the heart reaches the first or last slice: part of it may lie beyond",
     Flag.CAVITY_OUTSIDE_MYOCARDIUM: "a slice's cavity has wall along less than {q.wall_share:.1%} of its border",
     Flag.MASS_IMPLAUSIBLE: "the mass lies outside {q.mass_g[0]:g} to {q.mass_g[1]:g} g",
+    Flag.NOT_TRUSTWORTHY: "do not use this mass: the network draws another wall when the study is turned or mirrored"
+                          " (agreement below {q.agreement:g}), or what it drew is no left ventricle",
     Flag.SPACING_OUTSIDE_TRAINING: "pixel size or pitch outside what the network was trained on",
     Flag.SLICES_OUTSIDE_TRAINING: "more or fewer slices than the network was trained on",
     Flag.MASS_OUTSIDE_TRAINING: "a mass outside what the network was trained on",
@@ -151,6 +158,14 @@ def mask_flags(mask: NDArray[np.uint8], grams: float | None, quality: Quality = 
     if mask[0].any() or mask[-1].any():
         flags.add(Flag.MASK_AT_END)
     return flags if grams is None else flags | _wall_flags(mask, grams, quality)
+
+
+def trust_flags(flags: Collection[str], agreement: float | None, quality: Quality = DEFAULT) -> set[Flag]:
+    """Whether an estimate is to be thrown away. flags: of the study and its mask; agreement: nets.trained.Drawn's.
+    Nothing is said of a network that answers from one view."""
+    if agreement is not None and (agreement < quality.agreement or not NO_VENTRICLE.isdisjoint(flags)):
+        return {Flag.NOT_TRUSTWORTHY}
+    return set()
 
 
 def _wall_flags(mask: NDArray[np.uint8], grams: float, quality: Quality) -> set[Flag]:

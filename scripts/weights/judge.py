@@ -1,12 +1,13 @@
 """How well a segmenter draws hearts that it was not trained on.
 
     python -m scripts.weights.judge --checkpoint URI --data SHARDS [--ablate]
+    python -m scripts.weights.judge --checkpoint URI --trust MANY --seed SEED --data SHARDS
     python -m scripts.weights.judge --checkpoint URI --real --why TEXT [--pictures FOLDER]
 
 --data: the holdout of a data set of generated hearts, whose masks are exact. --ablate: without each part of what
-surrounds the network, too. --real: the seven Sunnybrook patients with an epicardium; every such look is noted in
-LOOKS.md, with what has changed since the last one (--why). Tables for people; the last line of stdout is one JSON
-object.
+surrounds the network, too. --trust: how often wrong studies (wrong.py) and good ones are called not trustworthy, so
+many of each kind. --real: the seven Sunnybrook patients with an epicardium; every such look is noted in LOOKS.md, with
+what has changed since the last one (--why). Tables for people; the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from lvray.nets.predict import Predictor
 from lvray.shards.dataset import open_dataset, select
 from lvray.shards.stream import scan
 from scripts.weights.patients import FOLDER, Patient, patients
+from scripts.weights.trust import counted, good_ones, wrong_ones
 
 LOOKS = Path(__file__).parent / "LOOKS.md"
 THIRDS = ("base", "middle", "apex")
@@ -158,13 +160,24 @@ def main() -> int:
     asked.add_argument("--checkpoint", required=True)
     asked.add_argument("--data")
     asked.add_argument("--ablate", action="store_true")
+    asked.add_argument("--trust", type=int, metavar="MANY")
+    asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--real", action="store_true")
     asked.add_argument("--why")
     asked.add_argument("--pictures", type=Path)
     args = asked.parse_args()
     predictor = fetch(args.checkpoint)
     found: dict[str, Any] = {"weights_sha256": predictor.weights_sha256}
-    if args.data:
+    if args.trust:
+        found["trust"] = {}
+        for what, ones in (("wrong", wrong_ones), ("good", good_ones)):
+            found["trust"][what] = counted(ones(predictor, args.seed, args.trust, args.data))
+            for kind, count in found["trust"][what].items():
+                low, high = count["interval"]
+                spread = ", ".join(f"{q:.2f}" for q in count["agreement"] or ())
+                print(f"{what:6} {kind:24} {count['flagged']:4} of {count['n']:4} flagged or refused (95 % interval"
+                      f" {low:.1%} to {high:.1%}); agreement, lowest, 5 %, 50 %, 95 %, highest: {spread}")
+    elif args.data:
         ways = {"as it is": predictor}
         if args.ablate:
             ways |= {f"{views} views": with_network(predictor, views=views) for views in (1, 2, 8)}
