@@ -65,8 +65,9 @@ def own_seg() -> Recipe:
     """What lvray's own weights are trained with, on generated hearts: one pixel size for all, any turn and mirror."""
     return Recipe(name="own_seg", network=Network(kind="seg", width=16, pixel_size=False, box=(13, 88, 88),
                                                   pixel_mm=1.8, centre="heart", views=4),
-                  optimiser=Optimiser(lr=2e-3, gamma=0.72, clip=1.0), epochs=8, augment=True, any_turn=True,
-                  threads=2)
+                  optimiser=Optimiser(lr=2e-3, gamma=0.78, clip=1.0),
+                  step=Step(precision="bf16", channels_last=True, compile=False), epochs=10, augment=True,
+                  any_turn=True, threads=2)
 
 
 def smoke_reg() -> Recipe:
