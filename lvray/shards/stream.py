@@ -184,11 +184,14 @@ def _read_by_ray(dataset: Dataset, blocks: Iterator[pa.Table]) -> Iterator[pa.Ta
     """One Ray task a block. A whole CPU each: half ones make Ray start and stop processes all the time."""
     import ray.data
 
+    from lvray.shards.rest import Rest
+
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.custom_execution_callback_classes = [Rest]
     while chain := list(islice(blocks, CHAIN_BLOCKS)):
         with ray.data.DataContext.current(context):
             rows = ray.data.from_blocks(chain).map_batches(  # from_arrow runs a task for each block first
