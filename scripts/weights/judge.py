@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -184,7 +185,11 @@ def main() -> int:
             ways |= {"the image's middle": with_network(predictor, centre="image")}
         for what, way in ways.items():
             found[what] = summary(generated(way, args.data))
-            print(line(what, found[what]))
+            print(line(what, found[what]), flush=True)
+        if args.ablate:
+            with patch("lvray.nets.predict.keep_largest", lambda mask: mask):
+                found["all pieces"] = summary(generated(predictor, args.data))
+            print(line("all pieces", found["all pieces"]))
     if args.real:
         if not args.why:
             asked.error("--real: every look is noted: say --why")

@@ -117,6 +117,15 @@ def test_ray_leaves_its_defaults_alone(ray_cluster: None, dataset: Dataset) -> N
     assert not before.execution_options.preserve_order
 
 
+def test_rays_loop_rests_between_its_steps(ray_cluster: None, dataset: Dataset,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would turn at full speed beside the training, in the same process."""
+    rests: list[object] = []
+    monkeypatch.setattr("lvray.shards.rest.Rest.on_execution_step", lambda self, executor: rests.append(executor))
+    read(dataset, reader="ray", epochs=1)
+    assert rests
+
+
 def test_a_stream_may_be_left_early(ray_cluster: None, dataset: Dataset) -> None:
     for reader in ("ray", "threads"):
         batches = stream.batches(dataset, select(dataset, ["train"]), SETTINGS, numbers, epochs=50, reader=reader)
