@@ -96,7 +96,8 @@ const number = (value, digits, unit) => value === null || value === undefined ? 
 
 function show() {
   const { view, mass_g, interval_g, interval_level, centred_g, quality } = answer;
-  at("mass").textContent = `LV mass ${number(mass_g, 1, "g")}`;
+  const doubted = quality.includes("not_trustworthy") ? ", not trustworthy" : "";
+  at("mass").textContent = `LV mass ${number(mass_g, 1, "g")}${doubted}`;
   at("interval").textContent = !interval_g ? "No interval: this network has not been calibrated." :
     `With ${Math.round(100 * interval_level)} % probability a manual reading lies between ${interval_g[0].toFixed(1)} and `
     + `${interval_g[1].toFixed(1)} g (centred estimate ${number(centred_g, 1, "g")}).`;
