@@ -20,7 +20,8 @@ from lvray.shards.schema import Reject
 ROW: dict[str, Any] = {"study": "a" * 32, "participant": "b" * 32, "visit": None, "mass_g": 0.1 + 0.2,
        "centred_g": None, "interval_low_g": None, "interval_high_g": None, "lvmi_g_m2": None, "edv_ml": 1 / 3,
        "ed_phase": 1, "slices": 2,
-       "spacing_mm": [10.0, 1.8, 1.8], "cavity_mm2": [0.0, 1 / 7], "myocardium_mm2": None, "quality": ["few_slices"],
+       "spacing_mm": [10.0, 1.8, 1.8], "cavity_mm2": [0.0, 1 / 7], "myocardium_mm2": None, "agreement": None,
+       "quality": ["few_slices"],
        "method": "ML4Hseg", "network": "{}", "weights_sha256": "c" * 64, "versions": "{}"}
 REJECT = Reject("d" * 32, 2, "no_heart", "the network found no myocardium", None)
 MADE: Made = {"weights": "c" * 64, "precision": "fp32", "batch": 1}
