@@ -147,7 +147,7 @@ class Quality(Settings):
 
     pitch_share: Share = 0.1
     """A distance between slices may leave the median by this share."""
-    agreement: Share = 0.8
+    agreement: Share = 0.86
     """Of a network's views, below which its mask is not to be trusted (nets/trained.Drawn)."""
     wide_pitch_mm: Above = 12.0
     """Protocols take slices 6 to 10 mm apart."""

@@ -27,15 +27,17 @@ class Layer:
 
 
 CORE = "lvray errors settings"
-ALL_BELOW = f"{CORE} recipes cmr shards nets evidence estimate"
+ALL_BELOW = f"{CORE} recipes weights cmr shards nets evidence estimate"
 LAYERS = {
     "errors": Layer(),
     "settings": Layer("pydantic"),
     "recipes": Layer("pydantic", CORE),
+    "weights": Layer(),
     "cmr": Layer("numpy pydicom skimage", f"{CORE} cmr"),
     "cmr.nifti": Layer("numpy nibabel", f"{CORE} cmr"),
     "shards": Layer("numpy pyarrow fsspec botocore", f"{CORE} cmr shards", late="boto3"),
     "shards.stream": Layer("numpy pyarrow", f"{CORE} shards", late="ray"),
+    "shards.rest": Layer("ray"),
     "shards.order": Layer("numpy"),
     "nets": Layer("numpy torch", "errors nets", late="safetensors"),
     "evidence": Layer("numpy scipy statsmodels surface_distance matplotlib jinja2", "lvray errors evidence"),
@@ -63,14 +65,15 @@ MODULES = {
                       " published report search subgroups table training",
     "lvray.jobs": "apart board calibrate checkpoints claim cluster demo estimates evaluate external fit gauges"
                   " generate guard in_order job link loop metrics mode nonfinite outcomes phantom pipeline predict"
-                  " prepare real report rows selection sheet show space state submission tensorize told tpe track train"
-                  " trial tune validate worker",
-    "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor segmenter step"
-                  " trained",
+                  " prepare real report rows selection sheet show space start state submission tensorize told tpe track"
+                  " train trial tune validate worker",
+    "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor resample segmenter"
+                  " step trained",
     "lvray.serving": "app ask desk documents edge forms front intake keys messages meter network picture problems"
                      " reader reading seg sheet source sr web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
-                    " patience read s3 schema seen splits standing storage stream studies writer",
+                    " patience read rest s3 schema seen splits standing storage stream studies writer",
+    "lvray.weights": "own",
 }
 """Every public module. A new one is added on purpose: here, and where it opens a package in the README's file tree."""
 

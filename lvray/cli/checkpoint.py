@@ -8,7 +8,7 @@ import typer
 
 from lvray import console
 from lvray.cli.options import Json
-from lvray.weights import located
+from lvray.weights.own import located
 
 checkpoint = typer.Typer(no_args_is_help=True, help="Look at checkpoints.")
 

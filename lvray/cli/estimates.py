@@ -16,7 +16,7 @@ from lvray import console, recipes
 from lvray.cli.options import Check, Data, Json, Key, MaxRejects, Set, ShowPaths, key_if_given, refuse_many
 from lvray.errors import StudyRefused, UseError
 from lvray.settings import Predict
-from lvray.weights import DEFAULT, located
+from lvray.weights.own import DEFAULT, located
 
 
 class Split(StrEnum):

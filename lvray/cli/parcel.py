@@ -10,7 +10,7 @@ from typing import Any
 from lvray import recipes
 from lvray.errors import UseError
 from lvray.shards import storage
-from lvray.weights import DEFAULT
+from lvray.weights.own import DEFAULT
 
 PLACES = ("src", "dst", "data", "run", "out", "checkpoint", "studies", "trained_on", "start")
 """Parameters of lvray's commands that are URIs."""

@@ -10,7 +10,7 @@ import typer
 from lvray import recipes
 from lvray.cli.options import Set
 from lvray.settings import Serve
-from lvray.weights import DEFAULT
+from lvray.weights.own import DEFAULT
 
 
 def serve(checkpoint: Annotated[list[str] | None, typer.Option(

@@ -15,7 +15,7 @@ from lvray import recipes as all_recipes
 from lvray.cli.options import Check, Data, Json, Set
 from lvray.errors import UseError
 from lvray.settings import Recipe
-from lvray.weights import located
+from lvray.weights.own import located
 
 WORKERS = re.compile(r"(\d+)(?:\.\.(\d+))?")
 

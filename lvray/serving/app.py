@@ -28,7 +28,7 @@ from lvray.serving.network import GPU_BATCH, Network, fetch
 from lvray.serving.reader import Arguments, Reader
 from lvray.settings import Replicas, Serve
 from lvray.shards import storage
-from lvray.weights import located
+from lvray.weights.own import located
 
 NAME = "lvray"
 HOST = "127.0.0.1"

@@ -1,13 +1,1 @@
 """The weights that come with lvray; README.md here is their model card."""
-
-from __future__ import annotations
-
-from importlib.resources import files
-
-DEFAULT = "default"
-"""What names them where a checkpoint is asked for."""
-
-
-def located(checkpoint: str) -> str:
-    """The URI of a checkpoint: of lvray's own segmenter where it is DEFAULT."""
-    return str(files(__package__) / "seg") if checkpoint == DEFAULT else checkpoint

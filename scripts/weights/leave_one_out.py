@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lvray import weights
 from lvray.jobs import generate
 from lvray.jobs.estimates import fetch
 from lvray.settings import Tensorize
 from lvray.shards import manifest, parts, writer
 from lvray.shards.identity import fingerprint, keyed
 from lvray.shards.schema import Row, to_arrow
+from lvray.weights import own
 from scripts.weights.judge import Case, judged, line, note, summary
 from scripts.weights.make import RECIPE, lvray
 from scripts.weights.patients import FOLDER, Patient, patients
@@ -39,7 +39,7 @@ SETTINGS = Tensorize()
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("work", type=Path)
-    asked.add_argument("--from", dest="start", default=weights.DEFAULT)
+    asked.add_argument("--from", dest="start", default=own.DEFAULT)
     args = asked.parse_args()
     if not FOLDER.exists():
         print("the Sunnybrook patients are not here", file=sys.stderr)
@@ -60,7 +60,7 @@ def main() -> int:
         cases.append(case)
     found = summary(replace(case, error_all=case.error) for case in cases)
     print(line("each by the other six", found))
-    note(fetch(weights.located(args.start)), found, cases,
+    note(fetch(own.located(args.start)), found, cases,
          f"leave-one-out: from these weights on, each by the other six ({', '.join(CHANGES)}; {COPIES} copies of a"
          f" patient, {GENERATED} generated hearts)")
     print(json.dumps({**found, "each": [asdict(case) for case in cases]}))

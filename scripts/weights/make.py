@@ -13,10 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lvray import weights
 from lvray.jobs.checkpoints import read
 from lvray.jobs.start import slim
 from lvray.nets.checkpoint import to_files
+from lvray.weights import own
 
 HEARTS, SEED = 3000, 0
 SPLITS = {"validation": 0.05, "calibration": 0.05, "holdout": 0.05}
@@ -34,7 +34,7 @@ def main() -> int:
             lvray("generate", "--out", hearts, "--hearts", HEARTS, "--seed", SEED,
                   *(f"--set=splits.{name}={share}" for name, share in SPLITS.items()))
         lvray("train", RECIPE, "--data", hearts, "--run", run)
-    export(run / "best", Path(weights.located(weights.DEFAULT)))
+    export(run / "best", Path(own.located(own.DEFAULT)))
     return 0
 
 

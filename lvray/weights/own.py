@@ -1,0 +1,13 @@
+"""Where lvray's own weights lie, and what names them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+DEFAULT = "default"
+"""What names them where a checkpoint is asked for."""
+
+
+def located(checkpoint: str) -> str:
+    """The URI of a checkpoint: of lvray's own segmenter where it is DEFAULT."""
+    return str(files(__package__) / "seg") if checkpoint == DEFAULT else checkpoint
