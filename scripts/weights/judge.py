@@ -2,6 +2,7 @@
 
     python -m scripts.weights.judge --checkpoint URI --data SHARDS [--ablate]
     python -m scripts.weights.judge --checkpoint URI --trust MANY --seed SEED --data SHARDS
+    python -m scripts.weights.judge --checkpoint URI --seconds ZIP
     python -m scripts.weights.judge --checkpoint URI --real --why TEXT [--pictures FOLDER]
 
 --data: the holdout of a data set of generated hearts, whose masks are exact. --ablate: without each part of what
@@ -13,9 +14,11 @@ what has changed since the last one (--why). Tables for people; the last line of
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -27,7 +30,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lvray.cmr.archive import zip_members
 from lvray.cmr.mass import CAVITY, MYOCARDIUM, grams
+from lvray.cmr.study import read_cine
+from lvray.estimate import predict
 from lvray.jobs.estimates import fetch
 from lvray.nets.predict import Predictor
 from lvray.shards.dataset import open_dataset, select
@@ -145,6 +151,16 @@ def picture(folder: Path, patient: Patient, mask: NDArray[np.uint8]) -> None:
     figure.savefig(folder / f"{patient.name}.png", dpi=70)
 
 
+def seconds(predictor: Predictor, zipped: bytes) -> list[float]:
+    """Of five times from the bytes of a zip to an estimate."""
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        predict(read_cine(zip_members(io.BytesIO(zipped))), predictor)
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
 def note(predictor: Predictor, found: dict[str, Any], cases: list[Case], why: str) -> None:
     """A look at the real patients, added to LOOKS.md."""
     commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True,
@@ -163,12 +179,16 @@ def main() -> int:
     asked.add_argument("--ablate", action="store_true")
     asked.add_argument("--trust", type=int, metavar="MANY")
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--seconds", type=Path, metavar="ZIP")
     asked.add_argument("--real", action="store_true")
     asked.add_argument("--why")
     asked.add_argument("--pictures", type=Path)
     args = asked.parse_args()
     predictor = fetch(args.checkpoint)
     found: dict[str, Any] = {"weights_sha256": predictor.weights_sha256}
+    if args.seconds:
+        found["seconds"] = seconds(predictor, args.seconds.read_bytes())
+        print(f"from the zip to grams, the network loaded: {', '.join(f'{s:.2f}' for s in found['seconds'])} s")
     if args.trust:
         found["trust"] = {}
         for what, ones in (("wrong", wrong_ones), ("good", good_ones)):
