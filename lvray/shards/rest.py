@@ -9,7 +9,7 @@ from typing import Any
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 SECONDS = 0.01
-"""A hundredth of a block's way through a loader that is in a hurry."""
+"""Short beside the reading of a block."""
 
 
 class Rest(ExecutionCallback):

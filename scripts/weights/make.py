@@ -2,8 +2,8 @@
 
     python -m scripts.weights.make WORK [--export-only]
 
-Twice the same bytes on the same hardware. Killed, the same command goes on. On two cores of 2023 with bf16 about two
-hours, most of it training. Afterwards judge.py says what they can do.
+Twice the same bytes on the same hardware. Killed, the same command goes on. On two cores with bf16 over an hour,
+most of it training. Afterwards judge.py says what they can do.
 """
 
 from __future__ import annotations
