@@ -23,9 +23,10 @@ RADIUS_MM: dict[Kind, tuple[float, float]] = {
     "dilated": (28, 40), "infarct": (22, 36), "right": (15, 23)}
 """Of the cavity where it is widest."""
 WALL_MM: dict[Kind, tuple[float, float]] = {
-    "normal": (5.5, 10), "small": (5, 9), "concentric": (10.5, 18), "asymmetric": (7, 11), "apical": (7, 10),
-    "dilated": (5, 10), "infarct": (7, 11), "right": (5.5, 10)}
-"""Of the remote wall; the thickest sector of an asymmetric one has 5 to 14 mm more, an infarct 3 to 5.5 in all."""
+    "normal": (3.8, 8.2), "small": (3.6, 7), "concentric": (8.5, 17), "asymmetric": (5.5, 10), "apical": (5.5, 9),
+    "dilated": (4, 9), "infarct": (5, 10), "right": (4, 8.5)}
+"""Of the remote wall. Healthy women have 5.3 +- 0.9 mm, men 6.3 +- 1.1, at the middle of a short-axis stack (Kawel et
+al. 2012). The thickest sector of an asymmetric heart has 5 to 14 mm more, an infarct 3 to 5.5 in all."""
 SEPTAL, OUTFLOW = np.pi, np.radians(212.0)
 
 
