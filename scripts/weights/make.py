@@ -18,7 +18,7 @@ from lvray.jobs.start import slim
 from lvray.nets.checkpoint import to_files
 from lvray.weights import own
 
-HEARTS, SEED = 3000, 0
+HEARTS, SEED = 4000, 0
 SPLITS = {"validation": 0.05, "calibration": 0.05, "holdout": 0.05}
 RECIPE = "own_seg"
 
