@@ -113,21 +113,19 @@ def with_network(predictor: Predictor, **changes: Any) -> Predictor:
     return replace(predictor, checkpoint=replace(saved, settings=settings))
 
 
-def real(predictor: Predictor, pictures: Path | None) -> list[Case]:
-    found = []
-    for patient in patients():
-        drawn = predictor.segment(patient.image, patient.spacing, patient.centre_yx)
-        case = judged(patient.name, drawn.mask, patient.mask, drawn.agreement)
-        found.append(case)
-        text = "" if patient.grams is None else (
-            f"; {grams(drawn.mask[patient.outlined], patient.spacing):.0f} g where the expert has {patient.grams:.0f},"
-            f" {grams(drawn.mask, patient.spacing):.0f} g in all {len(drawn.mask)} slices")
-        print(f"{patient.name:12} {patient.pathology:28} cavity {case.cavity:.3f}  wall {case.wall:.3f}"
-              f" ({case.wall_base:.3f}, {case.wall_middle:.3f}, {case.wall_apex:.3f})  mass {case.error:+.1%}"
-              f"  agreement {case.agreement or float('nan'):.2f}{text}")
-        if pictures is not None:
-            picture(pictures, patient, drawn.mask)
-    return found
+def one_of(predictor: Predictor, patient: Patient, pictures: Path | None) -> Case:
+    """A real patient: judged, told and, if asked, drawn."""
+    drawn = predictor.segment(patient.image, patient.spacing, patient.centre_yx)
+    case = judged(patient.name, drawn.mask, patient.mask, drawn.agreement)
+    text = "" if patient.grams is None else (
+        f"; {grams(drawn.mask[patient.outlined], patient.spacing):.0f} g where the expert has {patient.grams:.0f},"
+        f" {grams(drawn.mask, patient.spacing):.0f} g in all {len(drawn.mask)} slices")
+    print(f"{patient.name:12} {patient.pathology:28} cavity {case.cavity:.3f}  wall {case.wall:.3f}"
+          f" ({case.wall_base:.3f}, {case.wall_middle:.3f}, {case.wall_apex:.3f})  mass {case.error:+.1%}"
+          f"  agreement {case.agreement or float('nan'):.2f}{text}", flush=True)
+    if pictures is not None:
+        picture(pictures, patient, drawn.mask)
+    return case
 
 
 def picture(folder: Path, patient: Patient, mask: NDArray[np.uint8]) -> None:
@@ -216,7 +214,7 @@ def main() -> int:
         if not FOLDER.exists():
             print("the Sunnybrook patients are not here", file=sys.stderr)
             return 4
-        cases = real(predictor, args.pictures)
+        cases = [one_of(predictor, patient, args.pictures) for patient in patients()]
         found["real"] = summary(replace(case, error_all=case.error) for case in cases)
         print(line("real patients", found["real"]))
         found["each"] = [asdict(case) for case in cases]

@@ -1,9 +1,13 @@
-"""lvray's own weights from nothing: generated hearts, training, and the files that come with lvray.
+"""lvray's own weights from nothing: generated hearts, training, real patients among them, and the files that come with
+lvray.
 
-    python -m scripts.weights.make WORK [--export-only]
+    python -m scripts.weights.make WORK
 
-Twice the same bytes on the same hardware. Killed, the same command goes on. On two cores with bf16 over an hour,
-most of it training. Afterwards judge.py says what they can do.
+    WORK/shards, WORK/seg              generated hearts, and the network trained on them alone
+    WORK/real/shards, WORK/real/run    the Sunnybrook patients among hearts (mixed.py), and what goes on with those
+
+Twice the same bytes on the same hardware. Killed, the same command goes on. On two cores with bf16 some two hours, most
+of it training. Afterwards judge.py says what they can do, and leave_one_out.py what they can on people.
 """
 
 from __future__ import annotations
@@ -17,25 +21,36 @@ from lvray.jobs.checkpoints import read
 from lvray.jobs.start import slim
 from lvray.nets.checkpoint import to_files
 from lvray.weights import own
+from scripts.weights import mixed
+from scripts.weights.patients import FOLDER, patients
 
 HEARTS, SEED = 4000, 0
 SPLITS = {"validation": 0.05, "calibration": 0.05, "holdout": 0.05}
-RECIPE = "own_seg"
 
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("work", type=Path)
-    asked.add_argument("--export-only", action="store_true", help="of a run that is there")
     args = asked.parse_args()
+    if not FOLDER.exists():
+        print("the Sunnybrook patients are not here: lay the data set beside the project, as patients.py looks for it",
+              file=sys.stderr)
+        return 4
     hearts, run = args.work / "shards", args.work / "seg"
-    if not args.export_only:
-        if not (hearts / "manifest-1.json").exists():
-            lvray("generate", "--out", hearts, "--hearts", HEARTS, "--seed", SEED,
-                  *(f"--set=splits.{name}={share}" for name, share in SPLITS.items()))
-        lvray("train", RECIPE, "--data", hearts, "--run", run)
-    export(run / "best", Path(own.located(own.DEFAULT)))
+    if not (hearts / "manifest-1.json").exists():
+        lvray("generate", "--out", hearts, "--hearts", HEARTS, "--seed", SEED,
+              *(f"--set=splits.{name}={share}" for name, share in SPLITS.items()))
+    lvray("train", mixed.RECIPE, "--data", hearts, "--run", run)
+    mixed.write(args.work / "real" / "shards", list(patients()))
+    go_on(str(run / "best"), args.work / "real")
+    export(args.work / "real" / "run" / "best", Path(own.located(own.DEFAULT)))
     return 0
+
+
+def go_on(start: str, folder: Path) -> None:
+    """From the weights at `start` on, with folder/shards, to folder/run."""
+    lvray("train", mixed.RECIPE, "--from", start, "--data", folder / "shards", "--run", folder / "run",
+          *(f"--set={change}" for change in mixed.CHANGES))
 
 
 def lvray(*arguments: object) -> None:
