@@ -20,6 +20,7 @@ from pathlib import Path
 from lvray.jobs.checkpoints import read
 from lvray.jobs.start import slim
 from lvray.nets.checkpoint import to_files
+from lvray.shards import manifest
 from lvray.weights import own
 from scripts.weights import mixed
 from scripts.weights.patients import FOLDER, patients
@@ -37,7 +38,7 @@ def main() -> int:
               file=sys.stderr)
         return 4
     hearts, run = args.work / "shards", args.work / "seg"
-    if not (hearts / "manifest-1.json").exists():
+    if not (hearts / manifest.name(1)).exists():
         lvray("generate", "--out", hearts, "--hearts", HEARTS, "--seed", SEED,
               *(f"--set=splits.{name}={share}" for name, share in SPLITS.items()))
     lvray("train", mixed.RECIPE, "--data", hearts, "--run", run)
