@@ -9,13 +9,15 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 from lvray.errors import EnvironmentFault
 
 LOCAL_STORE_BYTES = 1 << 30
 REACH_SECONDS = 5.0
+RAY_TOKEN = Path("~/.ray/auth_token").expanduser()
 NO_CLUSTER = "no Ray cluster answers at RAY_ADDRESS: correct it, or unset it to use this machine"
 
 
@@ -26,6 +28,8 @@ def cluster() -> Iterator[None]:
     Ray prints its warnings on stdout, which is for results: inside, stdout is stderr. EnvironmentFault: RAY_ADDRESS
     names a cluster that does not answer, or a local one does not start.
     """
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ["RAY_AUTH_MODE"] = "token"  # whoever reaches a port of Ray's runs code
     for name, value in {
         "RAY_num_workers_soft_limit": "8",  # a small machine else stops and starts workers all the time
         "RAY_task_oom_retries": "3",  # without end as it comes
@@ -65,6 +69,8 @@ def _start(address: str | None) -> None:
             with _loopback_alone():
                 ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
                          object_store_memory=LOCAL_STORE_BYTES, **quiet)
+            with suppress(OSError):
+                RAY_TOKEN.chmod(0o600)  # Ray leaves it for all to read
         except Exception as e:  # Ray's own, without a class
             raise EnvironmentFault("Ray does not start on this machine: is it too busy, or short of memory or of space"
                                    " in /tmp/ray? Try again") from e

@@ -10,6 +10,7 @@ Annotations are real types here: Serve looks at that of `build`.
 """
 
 import logging
+import os
 import signal
 import socket
 import time
@@ -22,7 +23,7 @@ from ray.serve import Application
 
 from lvray.errors import EnvironmentFault, LvrayError, UseError
 from lvray.nets.step import ENVIRONMENT
-from lvray.serving.keys import LOOPBACK, Keys
+from lvray.serving.keys import LOOPBACK, VARIABLE, Keys
 from lvray.serving.meter import Meter
 from lvray.serving.network import GPU_BATCH, Network, fetch
 from lvray.serving.reader import Arguments, Reader
@@ -73,9 +74,8 @@ def arguments(checkpoints: Sequence[str], keys: Path | None, host: str, settings
         if kind in uris:
             raise UseError(f"two checkpoints of kind {kind}: one of each is served")
         uris[kind] = uri
-    found = Keys(keys)
-    if keys is not None or found.digests():
-        found.check()
+    if keys is not None or os.environ.get(VARIABLE, "").strip():
+        Keys(keys).check()
         return Arguments(seg=uris.get("seg"), reg=uris.get("reg"), keys=str(keys.resolve()) if keys else None,
                          settings=settings)
     if host not in LOOPBACK:

@@ -101,7 +101,8 @@ class Problem(Document):
 
 
 WHEN = {400: "Not a zip, a damaged form, wrong JSON or query", 401: "No API key, or a wrong one",
-        403: "A URI outside the allowed prefixes", 404: "No zip at that URI", 406: "No such form of an answer",
+        403: "A URI outside the allowed prefixes; without keys, whoever is not on this machine",
+        404: "No zip at that URI", 406: "No such form of an answer",
         408: "The upload took too long", 413: "Too large", 415: "Another content type",
         422: "The study cannot be trusted", 429: "Too many requests with this key", 500: "lvray failed",
         503: "Busy, or a store is away: see Retry-After"}
@@ -109,9 +110,14 @@ WHEN = {400: "Not a zip, a damaged form, wrong JSON or query", 401: "No API key,
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` for these statuses."""
-    return {status: {"description": WHEN[status],
+    return {status: {"description": WHEN[status], "headers": _headers(status),
                      "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema(), "example": _example(status)}}}
             for status in statuses}
+
+
+def _headers(status: int) -> dict[str, Any]:
+    name = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    return {name: {"schema": {"type": "string" if status == 401 else "integer"}}} if name else {}
 
 
 def _example(status: int) -> dict[str, Any]:

@@ -86,17 +86,18 @@ FORMS = {"json": Form("application/json", as_json), "seg": Form("application/dic
 
 
 def wanted(accept: str | None) -> str:
-    """The form whose media type an Accept header (RFC 9110, 12.5.1) likes best. Problem: 406."""
-    liked: list[tuple[float, str]] = []
+    """The form that an Accept header (RFC 9110, 12.5.1) likes best, by its media type or, as in
+    application/dicom;form=sr, by its name. Problem: 406."""
+    liked: list[tuple[float, str, str | None]] = []
     for part in (accept or "*/*").split(","):
-        name, *parameters = (text.strip().lower() for text in part.split(";"))
-        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-        liked.append((_number(weight), name))
-    never = {name for worth, name in liked if worth <= 0}
-    for worth, name in sorted(liked, key=lambda pair: -pair[0]):
+        name, *texts = (text.strip().lower() for text in part.split(";"))
+        parameters = dict(text.split("=", 1) for text in texts if "=" in text)
+        liked.append((_weight(parameters.get("q", "1")), name, parameters.get("form")))
+    never = {name for worth, name, _ in liked if worth <= 0}
+    for worth, name, only in sorted(liked, key=lambda one: -one[0]):
         for key, form in FORMS.items():
             names = {"*/*", form.media_type, form.media_type.partition("/")[0] + "/*"}
-            if worth > 0 and name in names and form.media_type not in never:
+            if worth > 0 and name in names and form.media_type not in never and only in (None, key):
                 return key
     kinds = dict.fromkeys(form.media_type for form in FORMS.values())
     raise Problem(406, f"answers come as {', '.join(kinds)}; or ask by form={'|'.join(FORMS)}")
@@ -117,8 +118,10 @@ def _plain(one: Estimate | StudyRefused) -> dict[str, Any]:
     return one.to_dict() if isinstance(one, Estimate) else {"refused": str(one.reason), "detail": one.detail}
 
 
-def _number(text: str) -> float:
+def _weight(text: str) -> float:
+    """0 to 1; 0 of what is none."""
     try:
-        return float(text)
+        weight = float(text)
     except ValueError:
         return 0.0
+    return weight if 0 <= weight <= 1 else 0.0

@@ -55,7 +55,7 @@ class Held:
 async def taken(request: Request, limits: Serve, hold: Hold) -> bytes | str:
     """The zip in the body, or the URI that its JSON names. Problem: 400, 408, 413, 415, 503."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if request.headers.get("content-encoding", "identity") != "identity":
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, f"a body with a Content-Encoding; {HOW}")
     form = _Form(options.get(b"boundary", b"")) if kind == FORM_TYPE.encode() else None
     if form is None and kind.decode("latin-1") not in (*ZIP_TYPES, JSON_TYPE):

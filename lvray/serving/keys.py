@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +19,14 @@ from lvray.shards.identity import MIN_BYTES
 
 VARIABLE = "LVRAY_API_KEYS"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+COMMENT = re.compile(r"(?:^|\s)#")
 HOW = "send Authorization: Bearer KEY"
 
 
 @dataclass
 class Keys:
-    """The keys of a file, one a line (# begins a comment), or of LVRAY_API_KEYS, between spaces or commas.
+    """The keys of a file, one a line (# at its start or after a space begins a comment), or of LVRAY_API_KEYS, between
+    spaces or commas.
 
     The file is read again when it changes, so keys come and go without a restart; while it cannot be read, nobody gets
     in. open: no keys at all; whoever asks for a host on loopback gets in.
@@ -55,23 +58,33 @@ class Keys:
     def digests(self) -> tuple[bytes, ...]:
         """SHA-256 of each key. Keys that are too short to be safe are none."""
         if self.file is None:
-            return _digests(self.env.get(VARIABLE, "").replace(",", " ").split())
+            return _digests(self._given())
         try:
             stat = self.file.stat()
             now = stat.st_mtime_ns, stat.st_ino, stat.st_size
             if now != self._read_at:
-                lines = self.file.read_text().splitlines()
-                self._digests, self._read_at = _digests([line.partition("#")[0].strip() for line in lines]), now
+                self._digests, self._read_at = _digests(self._given()), now
         except (OSError, ValueError):
             self._digests, self._read_at = (), None
         return self._digests
 
     def check(self) -> None:
-        """UseError: there is not a single key."""
-        if not self.digests():
+        """UseError: there is not a single key, or one that would let nobody in."""
+        try:
+            given = self._given()
+        except (OSError, ValueError):
+            given = []
+        if not given or min(map(len, given)) < MIN_BYTES:
             where = VARIABLE if self.file is None else "the file of --keys"
-            raise UseError(f"{where} holds no key: one of at least {MIN_BYTES} characters is wanted"
-                           " (python -c 'import secrets; print(secrets.token_urlsafe(32))')")
+            raise UseError(f"{where} holds {'a key that is too short' if given else 'no key'}: at least {MIN_BYTES}"
+                           " characters are wanted (python -c 'import secrets; print(secrets.token_urlsafe(32))')")
+
+    def _given(self) -> list[str]:
+        """OSError, ValueError: of the file."""
+        if self.file is None:
+            return self.env.get(VARIABLE, "").replace(",", " ").split()
+        lines = (COMMENT.split(line)[0].strip() for line in self.file.read_text().splitlines())
+        return [line for line in lines if line]
 
 
 def _check_is_here(host: str | None, origin: str | None, peer: str | None) -> None:
@@ -79,9 +92,10 @@ def _check_is_here(host: str | None, origin: str | None, peer: str | None) -> No
     here."""
     try:
         names = {urlsplit(f"//{host or ''}").hostname, *([urlsplit(origin).hostname] if origin else [])}
+        here = names <= {*LOOPBACK} and (peer is None or ip_address(peer).is_loopback)
     except ValueError:
-        names = {None}
-    if not names <= {*LOOPBACK} or (peer is not None and not ip_address(peer).is_loopback):
+        here = False
+    if not here:
         raise Problem(403, "without keys the service answers on loopback alone")
 
 

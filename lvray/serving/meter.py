@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 
+from lvray.serving.listening import on_the_nodes_address_alone
 from lvray.serving.problems import busy
 
 Event = tuple[str, float, str]
@@ -29,6 +30,7 @@ class Meter:
     """The actor."""
 
     def __init__(self) -> None:
+        on_the_nodes_address_alone()
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Counter | Histogram] = {

@@ -17,6 +17,7 @@ from lvray.errors import CheckpointError, internal
 from lvray.nets.predict import Predictor, beside_weights, load
 from lvray.nets.step import deterministic
 from lvray.nets.trained import Drawn, Shown, Trained
+from lvray.serving.listening import on_the_nodes_address_alone
 from lvray.serving.messages import Asked, Reply, cut_of
 from lvray.settings import Serve
 from lvray.shards.folders import local
@@ -36,6 +37,7 @@ class Network:
     """kind: "reg" or "seg"."""
 
     def __init__(self, kind: str, settings: Serve) -> None:
+        on_the_nodes_address_alone()
         self._kind, self._device = kind, torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
         deterministic(self._device)

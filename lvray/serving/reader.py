@@ -9,6 +9,7 @@ from ray import serve
 
 from lvray.serving.desk import Desk
 from lvray.serving.keys import Keys
+from lvray.serving.listening import on_the_nodes_address_alone
 from lvray.serving.web import web
 from lvray.settings import Serve, Settings
 
@@ -27,6 +28,7 @@ class Arguments(Settings):
 @serve.ingress()
 class Reader:
     def __init__(self, given: dict[str, Any], meter: Any, **networks: Any) -> None:
+        on_the_nodes_address_alone()
         arguments = Arguments.model_validate(given)
         keys = Keys(Path(arguments.keys) if arguments.keys else None, arguments.open)
         self._desk = Desk(arguments.settings, keys, networks, meter)

@@ -194,7 +194,7 @@ def _text(ds: Dataset, name: str, mends: set[Flag]) -> str:
 def _is_valid(vr: str, text: str, name: str) -> bool:
     if name == "PatientSex":
         return text in SEXES
-    if "\\" in text:  # several values
+    if "\\" in text or not text.isprintable():  # several values; control characters (PS3.5, 6.1.3)
         return False
     try:
         validate_value(vr, text, config.RAISE)

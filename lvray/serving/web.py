@@ -27,6 +27,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 BEARER = HTTPBearer(auto_error=False, description="A key; none on loopback.")
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Of answers, some of which name a patient."""
+ALWAYS = (401, 403, 429, 500, 503)
+"""What any answer that wants a key may be instead."""
+PARAMETERS = {"network", "form", "view"}
 log = logging.getLogger("ray.serve")
 
 
@@ -80,7 +83,7 @@ def web(desk: Desk) -> FastAPI:
         return {"status": "ok"}
 
     @api.head("/readyz", include_in_schema=False)
-    @api.get("/readyz", summary="Every network answers.", responses=described(503))
+    @api.get("/readyz", summary="Every network answers.", responses=described(500, 503))
     async def readyz() -> dict[str, str]:
         if not desk.keys.open and not desk.keys.digests():
             raise problems.busy("no API key is set up: nobody can get in", desk.limits.retry_seconds)
@@ -88,7 +91,7 @@ def web(desk: Desk) -> FastAPI:
             await asker.trained()
         return {"status": "ready"}
 
-    @api.get("/v1/models", summary="The networks and their versions.", responses=described(401, 429, 503), **keyed,
+    @api.get("/v1/models", summary="The networks and their versions.", responses=described(*ALWAYS), **keyed,
              response_model=Models)
     async def models() -> JSONResponse:
         return JSONResponse({"models": [_card(await asker.trained()) for asker in desk.askers.values()]})
@@ -105,10 +108,16 @@ def web(desk: Desk) -> FastAPI:
                                               " application/dicom is the segmentation.")] = None,
             view: Annotated[bool, Query(description="Of JSON: pictures and outlines of every slice too.")] = False,
     ) -> Response:
+        given = [name for name, _ in request.query_params.multi_items()]
+        if wrong := {name for name in given if name not in PARAMETERS or given.count(name) > 1}:
+            known = ", ".join(sorted(wrong & PARAMETERS))
+            raise Problem(400, f"given more than once: {known}" if known else
+                          f"a parameter that is none of {', '.join(sorted(PARAMETERS))}")
         kind, body = await desk.estimate(request, Wish(network, view, form))
         return Response(body, media_type=kind, headers=PRIVATE)
 
-    @api.get("/metrics", summary="Prometheus metrics of all replicas.", **keyed, responses=described(401, 429, 503))
+    @api.get("/metrics", summary="Prometheus metrics of all replicas.", **keyed, responses=described(*ALWAYS),
+             response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(await desk.tally.text(), media_type=CONTENT_TYPE_LATEST)
 

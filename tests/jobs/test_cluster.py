@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from lvray.errors import EnvironmentFault
-from lvray.jobs.cluster import cluster
+from lvray.jobs.cluster import RAY_TOKEN, cluster
 
 
 @pytest.fixture
@@ -71,8 +71,17 @@ def test_the_cluster_that_ray_address_names(asked: list[tuple[str, Any]], monkey
 
 LISTENING = """
 import os, socket, sys
+from contextlib import contextmanager
 from pathlib import Path
 from lvray.jobs.cluster import cluster
+
+@contextmanager
+def serving():
+    if sys.argv[1] == "service":
+        from lvray.serving import app
+        from lvray.settings import Serve
+        app.start(app.arguments([app.located("default")], None, "127.0.0.1", Serve()), port=int(sys.argv[2]))
+    yield
 
 def held(pid):
     links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
@@ -86,7 +95,9 @@ def family():
         own |= more
     return own
 
-with cluster():
+with cluster(), serving():
+    from ray._raylet import AuthenticationMode, get_authentication_mode
+    print(get_authentication_mode() == AuthenticationMode.TOKEN, file=sys.__stdout__)
     sockets = set().union(*(held(pid) for pid in family()))
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -97,9 +108,17 @@ with cluster():
 
 
 @pytest.mark.slow
-def test_a_local_one_listens_on_loopback_alone() -> None:
+@pytest.mark.parametrize(("what", "mode"), [("nothing", {}), ("service", {"RAY_AUTH_MODE": "disabled"})])
+def test_a_local_one_listens_on_loopback_alone_and_wants_a_token(what: str, mode: dict[str, str]) -> None:
     """Whoever reaches a port of Ray's may run code."""
-    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, check=True,
-                          env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"})
-    assert set(done.stdout.split()) <= {"0100007F", "0000000000000000FFFF00000100007F"}
-    assert len(done.stdout.split()) > 3
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | mode
+    done = subprocess.run([sys.executable, "-c", LISTENING, what, str(port)], capture_output=True, text=True,
+                          check=True, env=env)
+    wants_a_token, *listening = done.stdout.split()
+    assert wants_a_token == "True"
+    assert set(listening) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert len(listening) > (3 if what == "nothing" else 8)
+    assert RAY_TOKEN.stat().st_mode & 0o77 == 0

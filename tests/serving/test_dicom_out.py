@@ -315,6 +315,7 @@ MENDS: dict[str, tuple[dict[str, Any], Flag]] = {
     "study": ({"StudyInstanceUID": "1.02.3"}, Flag.UIDS_MENDED),
     "no frame of reference": ({"FrameOfReferenceUID": ""}, Flag.FRAME_OF_REFERENCE_MENDED),
     "invalid frame of reference": ({"FrameOfReferenceUID": "1.00.4"}, Flag.FRAME_OF_REFERENCE_MENDED),
+    "control characters": ({"PatientName": "Planted\x01Phantom"}, Flag.TEXTS_MENDED),
     "several texts": ({"StudyDescription": "a\\b"}, Flag.TEXTS_MENDED),
     "no thickness": ({"SliceThickness": 0}, Flag.THICKNESS_MENDED),
     "axes": ({"ImageOrientationPatient": [0.8, 0.605, 0, -0.36, 0.48, -0.8]}, Flag.ORIENTATION_MENDED),

@@ -10,13 +10,14 @@ import httpx
 import pytest
 
 from lvray.errors import UseError
+from lvray.serving.app import arguments
 from lvray.serving.desk import Desk
 from lvray.serving.keys import VARIABLE, Keys, Rate
 from lvray.serving.problems import Problem
 from lvray.settings import Serve
 from tests.serving.within import ask
 
-ONE, TWO, SHORT = "the first key of all", "the second key, newer", "short"
+ONE, TWO, SHORT, HASHED = "the first key of all", "the second key, newer", "short", "sixteen-and-more#a-part-of-it"
 
 
 def admitted(keys: Keys, authorization: str | None) -> bool:
@@ -39,8 +40,10 @@ def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     keys = Keys(file)
     assert not admitted(keys, f"Bearer {ONE}")
-    write(file, f"# of the ward\n{ONE}  # until May\n\n{SHORT}\n", 1)
+    write(file, f"# of the ward\n{ONE}  # until May\n\n{HASHED}\n", 1)
     keys.check()
+    assert admitted(keys, f"Bearer {HASHED}")
+    assert not admitted(keys, f"Bearer {HASHED.partition('#')[0]}")
     assert admitted(keys, f"Bearer {ONE}")
     assert admitted(keys, f"bearer {ONE}")
     for wrong in (None, "", "Bearer", "Bearer ", f"Basic {ONE}", ONE, f"Bearer {TWO}", f"Bearer {SHORT}", "Bearer é"):
@@ -54,6 +57,17 @@ def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:
     assert not admitted(keys, f"Bearer {TWO}")
     with pytest.raises(UseError, match="holds no key"):
         keys.check()
+
+
+@pytest.mark.parametrize("env", [{VARIABLE: SHORT}, {VARIABLE: f"aaaaaaaaaaaaaaaa {SHORT}"}])
+def test_a_key_that_lets_nobody_in_is_told_before_the_start(env: dict[str, str], tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, env[VARIABLE])
+    with pytest.raises(UseError, match="LVRAY_API_KEYS holds a key that is too short"):
+        arguments([], None, "127.0.0.1", Serve())
+    (tmp_path / "keys").write_text(f"{ONE}\n{SHORT}\n")
+    with pytest.raises(UseError, match="the file of --keys holds a key that is too short"):
+        Keys(tmp_path / "keys").check()
 
 
 def test_keys_of_the_environment() -> None:
@@ -78,7 +92,8 @@ def test_without_keys_a_page_of_another_name_gets_nothing(host: str | None, gets
 
 @pytest.mark.parametrize(("origin", "peer", "gets_in"), [
     ("http://127.0.0.1:8000", "127.0.0.1", True), (None, "127.0.0.2", True),
-    ("http://evil.example", "127.0.0.1", False), ("null", "127.0.0.1", False), (None, "192.0.2.1", False)])
+    ("http://evil.example", "127.0.0.1", False), ("null", "127.0.0.1", False), (None, "192.0.2.1", False),
+    (None, "what a header said", False)])
 def test_without_keys_neither_others_pages_nor_other_machines_may_ask(origin: str | None, peer: str,
                                                                       gets_in: bool) -> None:
     with nullcontext() if gets_in else pytest.raises(Problem, match="loopback"):

@@ -18,6 +18,7 @@ from ray.exceptions import ActorDiedError
 
 from lvray.serving import documents, reading
 from lvray.serving.desk import Desk
+from lvray.serving.forms import wanted
 from lvray.serving.problems import MEDIA_TYPE
 from tests.serving.conftest import make, predicted
 from tests.serving.within import EID, URL, ZIP, Handle, ask, check, zipped
@@ -117,6 +118,26 @@ def test_json_for_all_who_take_it(checkpoint: Path, study: Path, accept: str) ->
     async def scenario(client: httpx.AsyncClient, desk: Desk) -> None:
         headers = {**ZIP, "Accept": accept}
         assert (await client.post(URL, content=study.read_bytes(), headers=headers)).status_code == 200
+
+    ask(scenario, {"seg": [checkpoint]})
+
+
+@pytest.mark.parametrize(("accept", "form"), [
+    ("application/dicom", "seg"), ("application/dicom; form=sr", "sr"),
+    ("image/png;q=0.1, application/dicom;form=sr", "sr"),
+    ("application/json;q=0.5, image/png;q=2", "json"), ("application/json;q=inf, image/png", "png"),
+    ("application/json;q=nan, image/png;q=0.1", "png"), ("*/*;form=nifti", "nifti")])
+def test_what_accept_likes_best(accept: str, form: str) -> None:
+    assert wanted(accept) == form
+
+
+@pytest.mark.parametrize("query", ["form=json&form=seg", "network=seg&network=seg", "from=json",
+                                   f"view=true&{'x' * 9999}=y"])
+def test_a_parameter_that_is_none_or_comes_twice(checkpoint: Path, study: Path, query: str) -> None:
+    async def scenario(client: httpx.AsyncClient, desk: Desk) -> None:
+        answer = await client.post(f"{URL}?{query}", content=study.read_bytes(), headers=ZIP)
+        assert (answer.status_code, answer.json()["reason"]) == (400, "bad_request")
+        assert len(answer.content) < 300
 
     ask(scenario, {"seg": [checkpoint]})
 

@@ -37,7 +37,8 @@ async function refusal(request) {
   try {
     const problem = JSON.parse(await request.response.text());
     const wait = request.getResponseHeader("Retry-After");
-    return new Refusal(request.status, problem.title, problem.detail + (wait ? ` (again in ${wait} s)` : ""));
+    const detail = problem.reason === "not_a_zip" ? "this file is no zip" : problem.detail;  // which speaks of curl
+    return new Refusal(request.status, problem.title, detail + (wait ? ` (again in ${wait} s)` : ""));
   } catch {
     return new Refusal(request.status, `The service answered ${request.status}`, "");
   }
