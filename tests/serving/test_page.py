@@ -232,5 +232,5 @@ def test_what_is_wrong_is_said_and_the_key_stays_in_the_tab(checkpoint: Path, br
         field.press("Enter")
         expect(page.get_by_role("status")).to_have_text("The key is good.")
         page.get_by_label("Choose a zip").set_input_files(tmp_path / "study.zip")
-        expect(page.get_by_role("alert")).to_contain_text("Bad Request: the body is not a zip")
+        expect(page.get_by_role("alert")).to_contain_text("Bad Request: this file is no zip")
         assert (context.cookies(), page.evaluate("[localStorage.length, sessionStorage.length]")) == ([], [0, 0])
