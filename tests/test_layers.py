@@ -69,8 +69,8 @@ MODULES = {
                   " train trial tune validate worker",
     "lvray.nets": "augment batch box build checkpoint layers losses mode pieces predict regressor resample segmenter"
                   " step trained",
-    "lvray.serving": "app ask desk documents edge forms front intake keys messages meter network picture problems"
-                     " reader reading seg sheet source sr web",
+    "lvray.serving": "app ask desk documents edge forms front intake keys listening messages meter network picture"
+                     " problems reader reading seg sheet source sr web",
     "lvray.shards": "cells convert dataset disk folders given identity index labels listing manifest order parts"
                     " patience read rest s3 schema seen splits standing storage stream studies writer",
     "lvray.weights": "own",
