@@ -28,8 +28,6 @@ def cluster() -> Iterator[None]:
     Ray prints its warnings on stdout, which is for results: inside, stdout is stderr. EnvironmentFault: RAY_ADDRESS
     names a cluster that does not answer, or a local one does not start.
     """
-    if not os.environ.get("RAY_ADDRESS"):
-        os.environ["RAY_AUTH_MODE"] = "token"  # whoever reaches a port of Ray's runs code
     for name, value in {
         "RAY_num_workers_soft_limit": "8",  # a small machine else stops and starts workers all the time
         "RAY_task_oom_retries": "3",  # without end as it comes
@@ -62,11 +60,13 @@ def cluster() -> Iterator[None]:
 
 def _start(address: str | None) -> None:
     import ray
+    from ray._private.authentication import authentication_token_setup
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not address:
         try:
             with _loopback_alone():
+                authentication_token_setup._enable_token_auth()  # whoever reaches a port of Ray's runs code
                 ray.init("local", num_cpus=max(2, os.cpu_count() or 2), include_dashboard=False,
                          object_store_memory=LOCAL_STORE_BYTES, **quiet)
             with suppress(OSError):

@@ -71,6 +71,7 @@ def test_the_cluster_that_ray_address_names(asked: list[tuple[str, Any]], monkey
 
 LISTENING = """
 import os, socket, sys
+import ray  # which reads its settings on import
 from contextlib import contextmanager
 from pathlib import Path
 from lvray.jobs.cluster import cluster
