@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.weed import Weed
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait busily: on a machine that others use, for minutes
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def steps_of(dataset: Dataset, recipe: Recipe) -> int:
     return len(selected(dataset, recipe).train) // recipe.stream.batch
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("world", [2, *(pytest.param(world, marks=pytest.mark.slow) for world in (1, 3, 4))])
 def test_killed_workers_change_no_byte(tiny: Dataset, tmp_path: Path, world: int) -> None:
     recipe = small("seg" if world % 2 else "reg")
     undisturbed = trained(tiny, tmp_path / "whole", recipe, world)
