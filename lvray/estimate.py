@@ -25,6 +25,7 @@ from lvray.errors import Reason, StudyRefused
 from lvray.evidence.conformal import Intervals
 from lvray.evidence.indices import lvmi
 from lvray.nets.trained import Drawn, Trained
+from lvray.weights import own
 
 if TYPE_CHECKING:
     from lvray.nets.predict import Predictor
@@ -173,7 +174,8 @@ def _outside_training(by: Trained, seen: View) -> set[Flag]:
     dz, dy, dx = seen.spacing
     return (_outside(by, Flag.SPACING_OUTSIDE_TRAINING, dz_mm=dz, dy_mm=dy, dx_mm=dx)
             | _outside(by, Flag.SLICES_OUTSIDE_TRAINING, slices=len(seen.image))
-            | ({Flag.DEMO_WEIGHTS} if by.checkpoint.settings["for_show"] else set()))
+            | ({Flag.DEMO_WEIGHTS} if by.checkpoint.settings["for_show"] else set())
+            | ({Flag.OWN_WEIGHTS} if by.weights_sha256 == own.weights_sha256() else set()))
 
 
 def _outside(by: Trained, flag: Flag, **facts: float) -> set[Flag]:

@@ -41,7 +41,7 @@ LAYERS = {
     "shards.order": Layer("numpy"),
     "nets": Layer("numpy torch", "errors nets", late="safetensors"),
     "evidence": Layer("numpy scipy statsmodels surface_distance matplotlib jinja2", "lvray errors evidence"),
-    "estimate": Layer("numpy", "lvray errors cmr nets evidence"),
+    "estimate": Layer("numpy", "lvray errors cmr nets evidence weights"),
     "jobs": Layer("numpy pyarrow nibabel pydantic torch ray", f"{ALL_BELOW} jobs console"),
     "jobs.space": Layer("optuna pydantic", f"{CORE} recipes"),
     "jobs.tpe": Layer("optuna ray", "jobs"),

@@ -17,7 +17,9 @@ def serve(checkpoint: Annotated[list[str] | None, typer.Option(
               help="URI of a checkpoint; one a network [lvray's own].")] = None,
           host: Annotated[str, typer.Option(help="Any other than loopback asks for keys.")] = "127.0.0.1",
           port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-          keys: Annotated[Path | None, typer.Option(help="File of API keys, one a line; else LVRAY_API_KEYS.")] = None,
+          keys: Annotated[Path | None, typer.Option(
+              help="File of API keys, one a line, read again when it changes; else LVRAY_API_KEYS, between commas. Each"
+                   " of 16 characters or more.")] = None,
           sets: Set = None) -> None:
     """Answer POST /v1/estimate (a zip) with what predict says; GET /openapi.json says the rest. Ctrl-C ends it.
 

@@ -46,6 +46,7 @@ class Flag(StrEnum):
     SLICES_OUTSIDE_TRAINING = "slices_outside_training"
     MASS_OUTSIDE_TRAINING = "mass_outside_training"
     DEMO_WEIGHTS = "demo_weights"
+    OWN_WEIGHTS = "own_weights"
     INTERVAL_FROM_PHANTOMS = "interval_from_phantoms"
     FRAME_OF_REFERENCE_MENDED = "frame_of_reference_mended"
     ORIENTATION_MENDED = "orientation_mended"
@@ -99,6 +100,7 @@ _WORDS: dict[Flag, str] = {
     Flag.SLICES_OUTSIDE_TRAINING: "more or fewer slices than the network was trained on",
     Flag.MASS_OUTSIDE_TRAINING: "a mass outside what the network was trained on",
     Flag.DEMO_WEIGHTS: "weights of a smoke recipe, for show only",
+    Flag.OWN_WEIGHTS: "the weights that come with lvray, judged on seven patients alone: see their model card",
     Flag.INTERVAL_FROM_PHANTOMS: "the interval was calibrated on phantoms: of a person's heart it promises nothing",
     Flag.FRAME_OF_REFERENCE_MENDED: "the images share no valid frame of reference: the DICOM made of them has a new"
                                     " one",

@@ -116,6 +116,7 @@ def run(asked: Arguments, host: str = HOST, port: int = 8000) -> None:
               f" {url}/v1/estimate", flush=True)
         while not told:
             time.sleep(0.2)
+        print("stopping: some seconds", flush=True)
     finally:
         stop()
 
@@ -136,4 +137,5 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise EnvironmentFault(f"port {port} cannot be used ({error.strerror}): choose another") from error
+            raise EnvironmentFault(f"port {port} cannot be used ({error.strerror}): choose another by --port"
+                                   ) from error

@@ -37,7 +37,8 @@ class Picture(Document):
 class Estimate(Document):
     """LV mass of one study, as `lvray predict --json` tells it. null: not known."""
 
-    method: str = Field(examples=["ML4Hseg"])
+    method: str = Field(description="The network: a segmenter's mask weighed, or a regressor's answer.",
+                        examples=["ML4Hseg"])
     mass_g: float = Field(examples=[95.6])
     centred_g: float | None = Field(description="mass_g less the network's bias: the middle of interval_g.",
                                     examples=[96.2])
@@ -45,17 +46,18 @@ class Estimate(Document):
     interval_level: float | None = Field(examples=[0.9])
     lvmi_g_m2: float | None = Field(examples=[50.2])
     ed_phase: int = Field(description="From 1.", examples=[1])
-    ed_instances: list[int]
+    ed_instances: list[int] = Field(description="InstanceNumbers of the images that the mass comes from, base to apex.")
     spacing_mm: tuple[float, float, float] = Field(examples=[[10.0, 1.83, 1.83]])
-    slices: int = Field(examples=[10])
+    slices: int = Field(description="That the mass comes from; areas are of all slices.", examples=[10])
     edv_ml: float | None = Field(examples=[121.3])
     esv_ml: float | None
     ef: float | None
-    cavity_mm2: list[float] | None
-    myocardium_mm2: list[float] | None
+    cavity_mm2: list[float] | None = Field(description="Area in every slice of the stack, base to apex.")
+    myocardium_mm2: list[float] | None = Field(description="The same of the wall.")
     agreement: float | None = Field(description="How far the network draws the same wall in the turned and mirrored"
                                     " study, 0 to 1.", examples=[0.93])
-    quality: list[str] = Field(examples=[["wide_pitch"]])
+    quality: list[str] = Field(description="What to know before trusting it; view=true adds it in words.",
+                               examples=[["wide_pitch"]])
     network: NetworkVersion
     versions: dict[str, str] = Field(examples=[{"lvray": "0.1.0"}])
     view: Picture | None = Field(None, description="With view=true.")

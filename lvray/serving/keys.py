@@ -72,8 +72,10 @@ class Keys:
         """UseError: there is not a single key, or one that would let nobody in."""
         try:
             given = self._given()
-        except (OSError, ValueError):
-            given = []
+        except OSError as error:
+            raise UseError(f"the file of --keys cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise UseError("the file of --keys is no text") from error
         if not given or min(map(len, given)) < MIN_BYTES:
             where = VARIABLE if self.file is None else "the file of --keys"
             raise UseError(f"{where} holds {'a key that is too short' if given else 'no key'}: at least {MIN_BYTES}"

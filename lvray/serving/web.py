@@ -39,7 +39,7 @@ def web(desk: Desk) -> FastAPI:
     def refusal(error: Exception) -> Response:
         """Never a traceback: Serve would log it, and messages of others' libraries hold file names and ids."""
         if isinstance(error, RequestValidationError):
-            error = Problem(400, f"wrong: {', '.join(sorted({str(e['loc'][-1]) for e in error.errors()}))}")
+            error = Problem(400, "; ".join(sorted(map(_wrong, error.errors()))))
         problem = problems.of(error, desk.limits.retry_seconds)
         if problem.status == 500:
             log.error(problem.detail)
@@ -130,6 +130,12 @@ def web(desk: Desk) -> FastAPI:
 
     api.add_exception_handler(HTTPException, missing)
     return api
+
+
+def _wrong(error: Any) -> str:
+    """Of a parameter, without what the client sent."""
+    expected = error.get("ctx", {}).get("expected")
+    return f"wrong: {error['loc'][-1]}" + (f", which is one of {expected}" if expected else "")
 
 
 def _card(by: Trained) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from importlib.resources import files
 
 DEFAULT = "default"
@@ -11,3 +13,9 @@ DEFAULT = "default"
 def located(checkpoint: str) -> str:
     """The URI of a checkpoint: of lvray's own segmenter where it is DEFAULT."""
     return str(files(__package__) / "seg") if checkpoint == DEFAULT else checkpoint
+
+
+@cache
+def weights_sha256() -> str:
+    sums: dict[str, str] = json.loads((files(__package__) / "seg" / "checksums.json").read_text())
+    return sums["weights.safetensors"]

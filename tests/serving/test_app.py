@@ -170,7 +170,7 @@ def test_what_is_wrong_is_said_before_anything_starts(checkpoint: Path, tmp_path
         app.arguments(one * 2, None, app.HOST, settings)
     with pytest.raises(UseError, match=r"--host 0.0.0.0 lets others in: give --keys FILE"):
         app.arguments(one, None, "0.0.0.0", settings)
-    with pytest.raises(UseError, match="the file of --keys holds no key"):
+    with pytest.raises(UseError, match="the file of --keys cannot be read: No such file"):
         app.arguments(one, tmp_path / "absent", "0.0.0.0", settings)
     (tmp_path / "keys").write_text("sixteen characters or more")
     asked = app.arguments(one, tmp_path / "keys", "0.0.0.0", settings)

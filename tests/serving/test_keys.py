@@ -55,7 +55,7 @@ def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:
     assert not admitted(keys, f"Bearer {ONE}")
     file.unlink()
     assert not admitted(keys, f"Bearer {TWO}")
-    with pytest.raises(UseError, match="holds no key"):
+    with pytest.raises(UseError, match="cannot be read"):
         keys.check()
 
 

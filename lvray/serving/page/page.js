@@ -9,7 +9,7 @@ let key = "", study = null, answer = null, sending = null, slice = 0, turned = 0
 
 class Refusal extends Error {
   constructor(status, title, detail) {
-    super(detail ? `${title}: ${detail}` : title);
+    super(detail || title);
     this.status = status;
   }
 }
@@ -37,7 +37,8 @@ async function refusal(request) {
   try {
     const problem = JSON.parse(await request.response.text());
     const wait = request.getResponseHeader("Retry-After");
-    const detail = problem.reason === "not_a_zip" ? "this file is no zip" : problem.detail;  // which speaks of curl
+    const here = { not_a_zip: "this file is no zip", unauthorized: key ? "that key lets nobody in" : "a key is wanted" };
+    const detail = here[problem.reason] || problem.detail;  // which else speaks of curl and headers
     return new Refusal(request.status, problem.title, detail + (wait ? ` (again in ${wait} s)` : ""));
   } catch {
     return new Refusal(request.status, `The service answered ${request.status}`, "");
@@ -102,7 +103,8 @@ function show() {
   at("interval").textContent = !interval_g ? "No interval: this network has not been calibrated." :
     `With ${Math.round(100 * interval_level)} % probability a manual reading lies between ${interval_g[0].toFixed(1)} and `
     + `${interval_g[1].toFixed(1)} g (centred estimate ${number(centred_g, 1, "g")}).`;
-  const flags = quality.map((flag) => element("li", view.words[flag], flag));
+  const last = (flag) => flag.endsWith("_mended");  // what DICOM files need says least about grams
+  const flags = [...quality].sort((a, b) => last(a) - last(b)).map((flag) => element("li", view.words[flag], flag));
   at("flags").replaceChildren(...(flags.length ? flags : [element("li", "Nothing unusual was noticed.", "none")]));
   at("details").replaceChildren(...details().flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   const outlined = view.contours.some((one) => one.epi);
@@ -226,6 +228,8 @@ at("key-form").addEventListener("submit", (event) => {
   key = at("key").value.trim();
   work("Looking at the key", async () => {
     await ask("GET", "v1/models");
+    at("key-form").hidden = true;
+    at("file").focus();
     return "The key is good.";
   });
 });
