@@ -316,7 +316,7 @@ def test_ctrl_c_stops_the_job_if_told_so(head: Cluster, store: str, tmp_path: Pa
     terminal.until("Stop the job?")
     terminal.type("y\n")
     assert terminal.end() == 143, terminal.shown
-    assert "lvray: stopped and saved: the same command goes on from there" in terminal.shown
+    assert re.search(r"lvray: stopped and saved after step .*: the same command goes on from there", terminal.shown)
     assert status(head, terminal.shown) == "STOPPED"
     assert storage.list_entries(f"{store}/stopped/checkpoints", "the checkpoints")
 
