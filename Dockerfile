@@ -51,6 +51,8 @@ FROM whole AS lvray
 RUN python -c "import torch; assert not torch.version.cuda, 'CUDA in the CPU image: give TORCH_INDEX'"
 
 FROM whole AS lvray-gpu
+# GKE lays the driver there, and looks for nothing itself.
+ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 USER 0:0
 # torch.compile makes its kernels with a C compiler.
 # hadolint ignore=DL3008

@@ -10,6 +10,7 @@ from tests.k8s.manifests import Object, Objects, Pod, name, of_kind, pods, ray_c
 QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 TOPOLOGY = "kueue.x-k8s.io/podset-preferred-topology"
 CLASS = "cloud.google.com/compute-class"
+CAPACITY, SPOT_SECONDS = "karpenter.sh/capacity-type", 120
 GROUPS = 16
 CLUSTER_WIDE = ("Namespace", "PriorityClass", "NodePool", "EC2NodeClass", "ComputeClass", "ClusterQueue",
                 "ResourceFlavor", "Topology", "WorkloadPriorityClass")
@@ -41,6 +42,8 @@ def queue_exists(objects: Objects) -> Iterator[str]:
     classes = {found["metadata"]["name"] for found in of_kind(objects, "WorkloadPriorityClass")}
     for found in of_kind(objects, "RayJob"):
         asked = labels(found)
+        if QUEUE not in asked and queues:
+            yield f"{name(found)}: in no queue, beside jobs that are"
         if QUEUE in asked and queues.get(asked[QUEUE]) not in there:
             yield f"{name(found)}: no queue {asked[QUEUE]}"
         if PRIORITY in asked and asked[PRIORITY] not in classes:
@@ -49,8 +52,12 @@ def queue_exists(objects: Objects) -> Iterator[str]:
 
 def queue_admits_the_namespace(objects: Objects) -> Iterator[str]:
     """Absent: nobody. {}: everybody."""
-    yield from (f"{name(found)}: no namespaceSelector" for found in of_kind(objects, "ClusterQueue")
-                if "namespaceSelector" not in found["spec"])
+    for found in of_kind(objects, "ClusterQueue"):
+        wanted = found["spec"].get("namespaceSelector", {"matchLabels": {"": ""}}).get("matchLabels", {})
+        if not wanted.items() <= {"kubernetes.io/metadata.name": "lvray"}.items():
+            yield f"{name(found)}: its namespaceSelector does not take lvray's"
+        if found["spec"].get("stopPolicy", "None") != "None":
+            yield f"{name(found)}: stopPolicy {found['spec']['stopPolicy']}"
 
 
 def queue_covers_what_is_asked(objects: Objects) -> Iterator[str]:
@@ -136,10 +143,41 @@ def pods_have_a_pool(objects: Objects) -> Iterator[str]:
     pools += [({CLASS: found["metadata"]["name"]}, []) for found in of_kind(objects, "ComputeClass")]
     for pod in pods(objects) if pools else ():
         wanted = pod.spec.get("nodeSelector", {})
-        tolerated = {toleration.get("key") for toleration in pod.spec.get("tolerations", [])}
+        given = pod.spec.get("tolerations", [])
         fitting = [taints for offered, taints in pools if wanted and wanted.items() <= offered.items()]
-        if not any({taint["key"] for taint in taints} <= tolerated for taints in fitting):
+        if not any(all(any(tolerates(one, taint) for one in given) for taint in taints) for taints in fitting):
             yield f"{pod.where}: no pool for {wanted}"
+
+
+def tolerates(toleration: Any, taint: Any) -> bool:
+    """As the API says of a toleration; without a key it takes every taint."""
+    same = toleration.get("operator", "Equal") == "Exists" or toleration.get("value", "") == taint.get("value", "")
+    return (toleration.get("key") in (None, taint["key"]) and same
+            and toleration.get("effect") in (None, taint["effect"]))
+
+
+def pools_fit_their_pods(objects: Objects) -> Iterator[str]:
+    """Heads and the service on demand; GPUs behind a taint; nodes that end though a pod objects (do-not-disrupt), of
+    Spot within its two minutes' notice, with the whole of the pod's grace in it."""
+    for found in of_kind(objects, "NodePool"):
+        spec = found["spec"]["template"]["spec"]
+        kinds = {value for one in spec["requirements"] if one["key"] == CAPACITY for value in one["values"]}
+        theirs = [pod for pod in pods(objects) if pod.spec.get("nodeSelector", {}).items()
+                  <= found["spec"]["template"]["metadata"]["labels"].items() and pod.spec.get("nodeSelector")]
+        lasting = [pod for pod in theirs if pod.role == "head" or pod.owner["kind"] == "RayService"]
+        if lasting and kinds != {"on-demand"}:
+            yield f"{name(found)}: {lasting[0].where} on nodes that are reclaimed"
+        if "nvidia.com/gpu" in found["spec"].get("limits", {}) and not spec.get("taints"):
+            yield f"{name(found)}: GPUs without a taint"
+        ends = seconds(spec.get("terminationGracePeriod", "0s"))
+        grace = max((pod.spec.get("terminationGracePeriodSeconds", 30) for pod in theirs), default=0)
+        if ends < grace or ("spot" in kinds and ends > SPOT_SECONDS):
+            yield f"{name(found)}: terminationGracePeriod of {ends:g} s, its pods' grace is {grace} s"
+
+
+def seconds(text: str) -> float:
+    """Of a duration in one unit."""
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
 
 
 def node_classes_exist(objects: Objects) -> Iterator[str]:
@@ -165,4 +203,4 @@ def replicas(pod: Pod) -> int:
 
 RULES = (queue_on_the_object, queue_exists, queue_admits_the_namespace, queue_covers_what_is_asked,
          flavor_resources_in_order, flavors_exist, jobs_fit_their_quota, elastic_jobs_say_so, known_values,
-         pods_have_a_pool, node_classes_exist, cluster_wide_without_namespace)
+         pods_have_a_pool, pools_fit_their_pods, node_classes_exist, cluster_wide_without_namespace)

@@ -11,7 +11,8 @@ from tests.k8s.manifests import Objects, environment, name, of_kind, pods, ray_c
 
 LONGEST = {"RayCluster": 53, "RayJob": 47, "RayService": 47}
 GATED = ("networkPolicy", "tlsOptions", "historyServerOptions")
-UPGRADES = ("NewCluster", "None", "NewClusterWithIncrementalUpgrade")
+UPGRADES = ("NewCluster", "None")
+"""An incremental one wants a gateway and an autoscaler besides."""
 OWN_VARIABLES = {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_enable_autoscaler_v2"}
 """KubeRay sets these from fields; set by hand they differ from pod to pod, or are refused."""
 
@@ -36,6 +37,10 @@ def shutdown_after_job(objects: Objects) -> Iterator[str]:
     for found in of_kind(objects, "RayJob"):
         if found["spec"].get("shutdownAfterJobFinishes") is not True:
             yield f"{name(found)}: shutdownAfterJobFinishes is not true"
+        if "deletionStrategy" in found["spec"]:
+            yield f"{name(found)}: deletionStrategy beside shutdownAfterJobFinishes"
+        if found["spec"].get("ttlSecondsAfterFinished", 0) < 0 or found["spec"].get("activeDeadlineSeconds", 1) <= 0:
+            yield f"{name(found)}: a time that is not positive"
 
 
 def retries_on_a_new_cluster(objects: Objects) -> Iterator[str]:
@@ -77,6 +82,11 @@ def autoscaler_v2(objects: Objects) -> Iterator[str]:
         scales = bool(cluster.get("enableInTreeAutoscaling"))
         if scales and options.get("version") != "v2":
             yield f"{name(found)}: an autoscaler that is not v2"
+        head = cluster["headGroupSpec"]["template"]["spec"]
+        if scales and not head.get("automountServiceAccountToken", True):
+            yield f"{name(found)}: the autoscaler cannot ask the API server without the head's token"
+        if scales and head.get("restartPolicy", "Never") != "Never":
+            yield f"{name(found)}, head: v2 wants restartPolicy Never"
         for group in groups:
             if scales and group["template"]["spec"].get("restartPolicy", "Never") != "Never":
                 yield f"{name(found)}, group {group['groupName']}: v2 wants restartPolicy Never"

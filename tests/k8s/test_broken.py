@@ -44,6 +44,13 @@ class Copy:
         return self.worker["spec"]["containers"][0]
 
     @property
+    def hook(self) -> Any:
+        return self.container["lifecycle"]["preStop"]["exec"]["command"]
+
+    def way(self, policy: str, at: int, direction: str = "ingress") -> Any:
+        return self.of("NetworkPolicy", policy)["spec"][direction][at]
+
+    @property
     def service(self) -> Any:
         return self.of("RayService", "serve")["spec"]
 
@@ -60,7 +67,7 @@ def put(where: Any, key: Any, value: Any) -> None:
     where[key] = value
 
 
-Break = Callable[[Copy], Any]
+Break = Callable[..., Any]
 NAMED = {rule.__name__: rule for rule in RULES}
 BROKEN: list[tuple[str, Break]] = [
     ("ray_names", lambda c: put(c.of("RayJob", "tune")["metadata"], "name", "t" * 48)),
@@ -119,7 +126,61 @@ BROKEN: list[tuple[str, Break]] = [
     ("budgets_count", lambda c: put(c.of("PodDisruptionBudget", "serve")["spec"], "minAvailable", "50%")),
     ("images_pinned", lambda c: put(c.container, "image", "example/lvray:latest")),
     ("images_pinned", lambda c: put(c.container, "image", "Example/lvray:1")),
+    ("mounts_exist", lambda c: put(c.container["volumeMounts"][0], "name", "other")),
+    ("mounts_exist", lambda c: put(c.container["volumeMounts"][0], "readOnly", True)),
+    ("mounts_exist", lambda c: put(c.worker["spec"], "serviceAccountName", "lvray-other")),
     ("names_in_bounds", lambda c: put(c.worker["metadata"]["labels"], "run", "a b")),
+    *(("ways", lambda c, name=name: c.objects.remove(c.of("NetworkPolicy", name)))
+      for name in ("nobody", "ray", "serve", "submitter", "outside", "metrics")),
+    ("ways", lambda c: put(c.way("ray", 1), "from", [{"namespaceSelector": {}, "podSelector": {}}])),
+    ("ways", lambda c: put(c.way("ray", 0), "from", [{"podSelector": {}}])),
+    ("ways", lambda c: put(c.way("ray", 0), "ports", [{"port": 6379}])),
+    ("ways", lambda c: put(c.way("ray", 2)["from"][0]["namespaceSelector"]["matchLabels"],
+                           "kubernetes.io/metadata.name", "ray-system")),
+    *(("ways", lambda c, port=port: put(c.way("serve", 0), "ports", [port]))
+      for port in ({"port": 1, "endPort": 65535}, {"protocol": "TCP"}, {"port": 52365}, {"port": "dashboard"},
+                   {"port": 8000, "protocol": "UDP"})),
+    ("ways", lambda c: c.way("outside", 1, "egress")["to"][0]["ipBlock"].pop("except")),
+    ("ways", lambda c: put(c.way("outside", 1, "egress"), "ports", [{"port": 80}])),
+    ("ways", lambda c: c.way("outside", 0, "egress")["ports"].pop(0)),
+    ("ways", lambda c: put(c.of("NetworkPolicy", "outside")["spec"], "egress", [{}])),
+    ("ways", lambda c: c.way("metrics", 0)["ports"].pop(0)),
+    ("restricted", lambda c: put(c.worker["spec"], "initContainers", [{"name": "i", "image": "a/b:1"}])),
+    ("restricted", lambda c: put(c.container["securityContext"], "runAsUser", 0)),
+    ("restricted", lambda c: put(c.container, "ports", [{"containerPort": 1, "hostPort": 1}])),
+    ("restricted", lambda c: c.worker["spec"]["volumes"].append({"name": "h", "nfs": {"server": "n", "path": "/"}})),
+    ("restricted", lambda c: c.of("Namespace", "lvray")["metadata"]["labels"].pop(
+        "pod-security.kubernetes.io/enforce")),
+    ("secrets_are_named", lambda c: put(c.worker["spec"], "initContainers", [
+        {"name": "i", "env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "0123456789abcdef"}]}])),
+    ("shutdown_after_job", lambda c: put(c.job, "deletionStrategy", {"deletionRules": []})),
+    ("shutdown_after_job", lambda c: put(c.job, "activeDeadlineSeconds", 0)),
+    ("autoscaler_v2", lambda c: put(c.head["spec"], "automountServiceAccountToken", False)),
+    ("autoscaler_v2", lambda c: put(c.head["spec"], "restartPolicy", "Always")),
+    ("service_upgrades", lambda c: put(c.service, "upgradeStrategy", {"type": "NewClusterWithIncrementalUpgrade"})),
+    ("service_upgrades", lambda c: put(c.service["rayClusterConfig"]["headGroupSpec"], "headService",
+                                       {"metadata": {"name": "mine"}})),
+    ("queue_exists", lambda c: c.of("RayJob", "tune")["metadata"]["labels"].pop("kueue.x-k8s.io/queue-name")),
+    ("queue_admits_the_namespace", lambda c: put(c.queue, "namespaceSelector", {"matchLabels": {"a": "b"}})),
+    ("queue_admits_the_namespace", lambda c: put(c.queue, "stopPolicy", "Hold")),
+    ("pools_fit_their_pods", lambda c: c.pool.pop("terminationGracePeriod")),
+    ("pools_fit_their_pods", lambda c: put(c.pool, "terminationGracePeriod", "10m")),
+    ("pools_fit_their_pods", lambda c: c.pool.pop("taints")),
+    ("pools_fit_their_pods", lambda c: put(c.of("NodePool", "lvray-head")["spec"]["template"]["spec"][
+        "requirements"][1], "values", ["spot", "on-demand"])),
+    ("pods_have_a_pool", lambda c: put(c.worker["spec"]["tolerations"][0], "effect", "NoExecute")),
+    ("gpus_asked_for_whole", lambda c: put(c.worker["spec"], "tolerations", [
+        {"key": "nvidia.com/gpu", "operator": "Equal", "value": "false", "effect": "NoSchedule"}])),
+    ("gpus_asked_for_whole", lambda c: put(c.container["resources"]["requests"], "nvidia.com/gpu", "2")),
+    ("gpus_asked_for_whole", lambda c: put(c.container, "image", "example/lvray:1")),
+    ("gpus_asked_for_whole", lambda c: put(c.container["resources"]["requests"], "memory", "30Gi")),
+    ("time_to_save", lambda c: put(c.head["spec"], "terminationGracePeriodSeconds", 61)),
+    *(("time_to_save", lambda c, slept=slept: put(c.hook, 2, c.hook[2].replace("sleep 30", f"sleep {slept}")))
+      for slept in (0, 300)),
+    ("budgets_count", lambda c: put(c.of("PodDisruptionBudget", "serve")["spec"], "minAvailable", 2)),
+    ("budgets_count", lambda c: put(c.of("PodDisruptionBudget", "serve")["spec"], "maxUnavailable", 1)),
+    ("budgets_count", lambda c: put(c.of("PodDisruptionBudget", "serve")["spec"]["selector"]["matchLabels"],
+                                    "ray.io/node-type", "none")),
 ]
 BY_SCHEMA: list[tuple[str, Break]] = [
     ("unknown field", lambda c: put(c.cluster["workerGroupSpecs"][1], "replica", 2)),

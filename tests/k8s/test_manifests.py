@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from lvray import recipes
-from tests.k8s import rules_cluster, rules_pods, rules_ray
+from tests.k8s import rules_cluster, rules_network, rules_pods, rules_ray
 from tests.k8s.manifests import K8S, ROOT, Object, environment, name, of_kind, pods, ray_clusters, render
 from tests.k8s.schema import faults
 
 OVERLAYS = ("eks", "gke", "local")
-RULES = (*rules_ray.RULES, *rules_cluster.RULES, *rules_pods.RULES)
+RULES = (*rules_ray.RULES, *rules_cluster.RULES, *rules_pods.RULES, *rules_network.RULES)
 STEPS = {"tensorize", "train-seg", "train-reg", "tune", "predict", "serve"}
 
 
