@@ -146,7 +146,7 @@ def check(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
     """Two workers foretold from one, round by round. Ray must be running."""
     cores = os.cpu_count() or 1
     here = Machines(workers=cores, cores=cores, network=math.inf, latency_s=0.0, store_node=math.inf, store=math.inf)
-    dataset, rows = costs.data(folder / "rows"), Job(costs.ROWS, 0, 1, math.inf)
+    dataset, rows = costs.hearts(folder / "rows"), Job(costs.ROWS, 0, 1, math.inf)
     todo = ((1, RECIPE_BATCH), (1, RECIPE_BATCH // 2), (2, RECIPE_BATCH))
     for number in range(rounds):
         turn = number % len(todo)
