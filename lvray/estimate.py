@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import lvray
 from lvray.cmr.ed import end_diastole, off_heart
-from lvray.cmr.geometry import Turn, canonical
+from lvray.cmr.geometry import Turn, canonical, tilt
 from lvray.cmr.mass import CAVITY, MYOCARDIUM, Spacing, areas_mm2, cavity_ml, grams
 from lvray.cmr.measure import Measurement, measure, overlay_outlines, text_outlines
 from lvray.cmr.nifti import read_mask
@@ -94,6 +94,11 @@ class View:
     sex: str | None = field(repr=False)
 
     @property
+    def tilt(self) -> float:
+        """Radians: geometry.tilt of the image."""
+        return tilt(self.turn.apply_affine(self.affine, self.image.shape))
+
+    @property
     def own_spacing(self) -> Spacing:
         """In the study's own grid."""
         dz, dy, dx = self.spacing
@@ -125,7 +130,7 @@ def predict(cine: Cine, predictor: Predictor) -> Estimate:
     """By a network. StudyRefused: no heart in the mask, or more slices than a regressor takes."""
     seen = view(cine)
     see = predictor.regress if predictor.network["kind"] == "reg" else predictor.segment
-    return predicted(seen, see(seen.image, seen.spacing, seen.centre_yx), predictor)
+    return predicted(seen, see(seen.image, seen.spacing, seen.centre_yx, seen.tilt), predictor)
 
 
 def view(cine: Cine) -> View:
@@ -146,7 +151,7 @@ def predicted(seen: View, answer: Drawn | float, by: Trained) -> Estimate:
         raise StudyRefused(Reason.NO_HEART, "the network found no myocardium in any slice")
     mask, spacing = seen.turn.undo(answer.mask), seen.own_spacing
     mass = grams(mask, spacing)
-    cut_off = by.at_border(answer.mask, seen.spacing, seen.centre_yx)
+    cut_off = by.at_border(answer.mask, seen.spacing, seen.centre_yx, seen.tilt)
     flags |= mask_flags(mask, mass) | ({Flag.MASK_AT_BORDER} if cut_off else set())
     flags |= trust_flags(flags, answer.agreement)
     return _predicted(seen, "ML4Hseg", mass, _slices(mask), flags, by, mask=mask, agreement=answer.agreement,

@@ -115,7 +115,7 @@ def network(kind: str, for_show: bool = False, **ranges: list[float]) -> Predict
 class BrightIsWall(Predictor):
     """A segmenter whose answer is known: myocardium is what is brighter than 300."""
 
-    def segment(self, image: Any, spacing: Any, centre_yx: Any = None) -> Any:
+    def segment(self, image: Any, spacing: Any, centre_yx: Any = None, tilt: float = 0.0) -> Any:
         return Drawn(np.where(image > 300, 2, 0).astype(np.uint8), 0.9)
 
 
@@ -184,7 +184,7 @@ def test_the_predicted_mask_lies_in_the_studys_own_grid(cine: Cine, bright: Pred
 
 def test_no_heart_in_the_mask(cine: Cine) -> None:
     class Nothing(BrightIsWall):
-        def segment(self, image: Any, spacing: Any, centre_yx: Any = None) -> Any:
+        def segment(self, image: Any, spacing: Any, centre_yx: Any = None, tilt: float = 0.0) -> Any:
             return Drawn(np.zeros(image.shape, np.uint8))
 
     with pytest.raises(StudyRefused) as refused:

@@ -258,7 +258,7 @@ def _view_of(row: Row) -> View:
 def _shown(item: Item, names: dict[str, Any], seen: View, by: Trained,
            outlines: NDArray[np.uint8] | None = None) -> Seen | Outcome:
     try:
-        shown = by.shown(seen.image, seen.spacing, seen.centre_yx)
+        shown = by.shown(seen.image, seen.spacing, seen.centre_yx, seen.tilt)
     except StudyRefused as e:
         return item.reject(e.reason, e.detail)
     return Seen(item, names, replace(seen, image=seen.image[:, :0, :0]), shown, outlines)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lvray.cmr.geometry import tilt
 from lvray.nets import box
 from lvray.nets.augment import Draw, augment, draw
 from lvray.nets.batch import Batch
-from lvray.nets.trained import spacing_of, step_of
+from lvray.nets.trained import grid_of, spacing_of
 from lvray.settings import Recipe
 from lvray.shards.schema import Row
 
@@ -38,7 +39,7 @@ def collate(recipe: Recipe, rows: list[Row], epoch: int | None, numbers: list[in
     network = recipe.network
     image = _zeros((len(rows), *network.box), torch.float32)
     placements = [box.take(row.image, row.heart_yx if network.centre == "heart" else None, network.box,
-                           step_of(network.pixel_mm, row.spacing), out)[1]
+                           grid_of(network.pixel_mm, row.spacing, tilt(row.affine)), out)[1]
                   for row, out in zip(rows, image.numpy(), strict=True)]
     target = _masks(rows, placements) if network.kind == "seg" else _masses(recipe, rows)
     spacings = [spacing_of(network.pixel_mm, row.spacing) for row in rows]

@@ -9,7 +9,7 @@ import numpy as np
 
 from lvray.cmr.archive import folder_members
 from lvray.cmr.ed import end_diastole
-from lvray.cmr.geometry import canonical
+from lvray.cmr.geometry import canonical, tilt
 from lvray.cmr.mass import grams
 from lvray.cmr.measure import measure, text_outlines
 from lvray.cmr.study import read_cine
@@ -29,7 +29,7 @@ def dice_lines(samples: Path, checkpoint: str) -> Iterator[str]:
         if expert.mass_g is None:
             continue
         seen = end_diastole(cine, expert.phase).canonical()
-        mask = predictor.segment(seen.volume.image, seen.volume.spacing, seen.centre_yx).mask
+        mask = predictor.segment(seen.volume.image, seen.volume.spacing, seen.centre_yx, tilt(seen.volume.affine)).mask
         truth = canonical(cine.affine).apply(expert.mask)
         cavity, wall = (2 * np.sum((mask == k) & (truth == k)) / (np.sum(mask == k) + np.sum(truth == k))
                         for k in (1, 2))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvray.cmr.geometry import tilt
 from lvray.evidence.overlap import Overlap
 from lvray.jobs import pipeline, predict
 from lvray.jobs.estimates import name_of
@@ -61,4 +62,7 @@ def pictures(dataset: Dataset, rows: Sequence[int],
              predictor: Predictor | None) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
     """Some rows with the segmenter's mask, where there is one, for the report."""
     for _, row in scan(dataset, np.array(rows, np.int64)):
-        yield row, predictor.segment(row.image, row.spacing, row.heart_yx).mask if predictor else None
+        if predictor is None:
+            yield row, None
+        else:
+            yield row, predictor.segment(row.image, row.spacing, row.heart_yx, tilt(row.affine)).mask

@@ -1,4 +1,4 @@
-"""The box that a network sees: a study padded or cropped to a fixed size, at its own pixel size or at one for all, its
+"""The box that a network sees: a study padded or cropped to a fixed size, in its own pixels or in others, its
 intensities normalised; and back."""
 
 from __future__ import annotations
@@ -9,63 +9,71 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lvray.nets.resample import resample, resample_labels, resample_shares
+from lvray.nets.resample import Points, resample, resample_labels, resample_shares
 
 PERCENTILES = (1.0, 99.5)
 
 Shape = tuple[int, int, int]
-Line = tuple[float, float, int]
-AS_ACQUIRED = (1.0, 1.0)
+Inside = npt.NDArray[np.bool_]
+Line = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixels of a box that are not the image's own. step: by how many of the image's rows and columns they lie apart;
+    tilt: by so many radians the box is turned in its plane, from columns toward rows, as it is in millimetres."""
+
+    step: tuple[float, float]
+    tilt: float = 0.0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a box lies: its first pixel in the image's index (row and column may be negative), and both sizes. step: by
-    how many of the image's rows and columns the box's lie apart."""
+    """Where a box lies: the row and column of its middle, in the image's index; both sizes; and its grid, None for the
+    image's own pixels, to the nearest of which the middle is rounded."""
 
-    start: tuple[int, float, float]
+    middle: tuple[float, float]
     box: Shape
     shape: Shape
-    step: tuple[float, float] = AS_ACQUIRED
+    grid: Grid | None = None
 
-    def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The part that image and box share, in the image's index and in the box's."""
-        axes = list(zip(self.start, (1.0, *self.step), self.shape, self.box, strict=True))
-        return (tuple(_within(start - step / 2, start + (b - 0.5) * step, n) for start, step, n, b in axes),
-                tuple(_within((-0.5 - start) / step, (n - 0.5 - start) / step, b) for start, step, n, b in axes))
+    def shared(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """In the image's own pixels: the part that image and box share, in the image's index and in the box's."""
+        starts = (0, *(math.floor(c - (b - 1) / 2 + 0.5) for c, b in zip(self.middle, self.box[1:], strict=True)))
+        axes = list(zip(starts, self.shape, self.box, strict=True))
+        return (tuple(slice(max(0, start), min(n, start + b)) for start, n, b in axes),
+                tuple(slice(max(0, -start), min(b, n - start)) for start, n, b in axes))
 
-    def _taken(self, there: tuple[slice, ...]) -> tuple[Line, Line]:
-        """The box's rows and columns, of the part that it shares, in the image's index."""
-        (y, ty, ny), (x, tx, nx) = ((start + s.start * step, step, s.stop - s.start)
-                                    for start, step, s in zip(self.start[1:], self.step, there[1:], strict=True))
-        return (y, ty, ny), (x, tx, nx)
+    def in_image(self, grid: Grid) -> tuple[Points, Inside]:
+        """The box's pixels that lie in the image: where, in its index [2, P], and which, bool [box rows, columns]."""
+        y, x = _offsets(self.box[1:], ((self.box[1] - 1) / 2, (self.box[2] - 1) / 2))
+        cos, sin = math.cos(grid.tilt), math.sin(grid.tilt)
+        (y_step, x_step), (y_middle, x_middle) = grid.step, self.middle
+        return _within((y_middle + (y * cos + x * sin) * y_step, x_middle + (x * cos - y * sin) * x_step),
+                       self.shape[1:])
 
-    def _put(self, inside: tuple[slice, ...]) -> tuple[Line, Line]:
-        """The image's rows and columns, of the part that it shares, in the box's index."""
-        (y, ty, ny), (x, tx, nx) = (((s.start - start) / step, 1 / step, s.stop - s.start)
-                                    for start, step, s in zip(self.start[1:], self.step, inside[1:], strict=True))
-        return (y, ty, ny), (x, tx, nx)
+    def in_box(self, grid: Grid) -> tuple[Points, Inside]:
+        """The image's pixels that lie in the box: where, in its index [2, P], and which, bool [Y, X]."""
+        y, x = (line / step for line, step in zip(_offsets(self.shape[1:], self.middle), grid.step, strict=True))
+        cos, sin = math.cos(grid.tilt), math.sin(grid.tilt)
+        return _within((y * cos - x * sin + (self.box[1] - 1) / 2, y * sin + x * cos + (self.box[2] - 1) / 2),
+                       self.box[1:])
 
 
 def place(shape: tuple[int, ...], centre_yx: tuple[float, float] | None, box: Shape,
-          step: tuple[float, float] = AS_ACQUIRED) -> Placement:
+          grid: Grid | None = None) -> Placement:
     """Where the box of an image [Z, Y, X] of that shape lies: around the centre (index of row and column; None: the
-    middle of the image), from the first slice on. step: as in Placement; with AS_ACQUIRED the box's pixels are the
-    image's own. ValueError: more slices than the box has, or a centre outside."""
+    middle of the image), from the first slice on. ValueError: more slices than the box has, or a centre outside."""
     slices, rows, columns = shape
     if slices > box[0]:
         raise ValueError(f"{slices} slices do not fit a box of {box[0]}")
-    centre = ((rows - 1) / 2, (columns - 1) / 2) if centre_yx is None else centre_yx
-    if not all(0 <= c <= n - 1 for c, n in zip(centre, (rows, columns), strict=True)):
-        raise ValueError(f"centre {centre} lies outside an image of {(rows, columns)} rows and columns")
-    y, x = (c - (b - 1) / 2 * s for c, b, s in zip(centre, box[1:], step, strict=True))
-    if step == AS_ACQUIRED:
-        y, x = math.floor(y + 0.5), math.floor(x + 0.5)
-    return Placement((0, y, x), box, (slices, rows, columns), step)
+    middle = ((rows - 1) / 2, (columns - 1) / 2) if centre_yx is None else centre_yx
+    if not all(0 <= c <= n - 1 for c, n in zip(middle, (rows, columns), strict=True)):
+        raise ValueError(f"centre {middle} lies outside an image of {(rows, columns)} rows and columns")
+    return Placement(middle, box, (slices, rows, columns), grid)
 
 
-def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, box: Shape,
-         step: tuple[float, float] = AS_ACQUIRED,
+def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, box: Shape, grid: Grid | None = None,
          out: npt.NDArray[np.float32] | None = None) -> tuple[npt.NDArray[np.float32], Placement]:
     """The box of a study: image [Z, Y, X] -> float32 [box], normalised, and its placement. out: zeros to write it into.
 
@@ -74,11 +82,14 @@ def take(image: npt.NDArray[np.generic], centre_yx: tuple[float, float] | None, 
     The part inside the image is clipped to its percentiles 1 and 99.5 and brought to zero mean and unit SD (all 0 where
     the image is constant there); padding is 0. ValueError: see `place`.
     """
-    placement = place(image.shape, centre_yx, box, step)
-    inside, there = placement._overlap()
+    placement = place(image.shape, centre_yx, box, grid)
     out = np.zeros(box, np.float32) if out is None else out
-    shared = image[inside] if step == AS_ACQUIRED else resample(image, *placement._taken(there))
-    out[there] = _normalised(shared)
+    if grid is None:
+        inside, there = placement.shared()
+        out[there] = _normalised(image[inside])
+    else:
+        at, seen = placement.in_image(grid)
+        out[:len(image), seen] = _normalised(resample(image, at, grid.step))
     return out, placement
 
 
@@ -87,10 +98,13 @@ def take_mask(mask: npt.NDArray[np.uint8], placement: Placement,
     """The same box of the study's mask: uint8 [Z, Y, X] -> uint8 [box], padding 0 (background). out: as in `take`."""
     if _shape(mask) != placement.shape:
         raise ValueError(f"a mask of {mask.shape} for an image of {placement.shape}")
-    inside, there = placement._overlap()
     out = np.zeros(placement.box, np.uint8) if out is None else out
-    out[there] = (mask[inside] if placement.step == AS_ACQUIRED else
-                  resample_labels(mask, *placement._taken(there)))
+    if (grid := placement.grid) is None:
+        inside, there = placement.shared()
+        out[there] = mask[inside]
+    else:
+        at, seen = placement.in_image(grid)
+        out[:len(mask), seen] = resample_labels(mask, at, grid.step)
     return out
 
 
@@ -98,25 +112,44 @@ def put_back(mask_box: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArr
     """A box's mask in the image's own grid: uint8 [box] -> uint8 [Z, Y, X], background outside the box."""
     if _shape(mask_box) != placement.box:
         raise ValueError(f"a mask of {mask_box.shape} for a box of {placement.box}")
-    inside, there = placement._overlap()
     out = np.zeros(placement.shape, np.uint8)
-    out[inside] = (mask_box[there] if placement.step == AS_ACQUIRED else
-                   resample_labels(mask_box[there[0]], *placement._put(inside)))
+    if (grid := placement.grid) is None:
+        inside, there = placement.shared()
+        out[inside] = mask_box[there]
+    else:
+        at, seen = placement.in_box(grid)
+        out[:, seen] = resample_labels(mask_box[:len(out)], at, _back(grid))
     return out
 
 
 def shares_put_back(shares: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
-    """The mask, in the image's own grid, of shares of the labels 1 to K in a box: uint8 [K, box], in 255ths -> uint8
-    [Z, Y, X]. Borders lie between the box's pixels, where the shares say, not along them."""
-    inside, there = placement._overlap()
+    """The mask, in the image's own grid, of shares of the labels 1 to K in a box that has a grid of its own: uint8
+    [K, box], in 255ths -> uint8 [Z, Y, X]. Borders lie between the box's pixels, where the shares say, not along
+    them."""
+    assert placement.grid is not None
+    at, seen = placement.in_box(placement.grid)
     out = np.zeros(placement.shape, np.uint8)
-    out[inside] = resample_shares(shares[:, there[0]], *placement._put(inside))
+    out[:, seen] = resample_shares(shares[:, :len(out)], at, _back(placement.grid))
     return out
 
 
-def _within(low: float, high: float, n: int) -> slice:
-    """Those of 0 to n - 1 between two limits."""
-    return slice(max(0, math.ceil(low)), min(n, math.floor(high) + 1))
+def _back(grid: Grid) -> tuple[float, float]:
+    """By how many of the box's rows and columns those of the image lie apart."""
+    return 1 / grid.step[0], 1 / grid.step[1]
+
+
+def _offsets(size: tuple[int, ...], middle: tuple[float, float]) -> tuple[Line, Line]:
+    """Of rows, as a column, and of columns."""
+    y, x = (np.arange(n, dtype=np.float64) - c for n, c in zip(size, middle, strict=True))
+    return y[:, None], x
+
+
+def _within(at: tuple[Line, Line], size: tuple[int, ...]) -> tuple[Points, Inside]:
+    """Those of the points that a picture of that size covers."""
+    lines = np.broadcast_arrays(*at)
+    seen: Inside = np.logical_and.reduce([(line >= -0.5) & (line <= n - 0.5)
+                                          for line, n in zip(lines, size, strict=True)])
+    return np.stack([line[seen] for line in lines]), seen
 
 
 def _normalised(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

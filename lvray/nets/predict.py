@@ -37,14 +37,14 @@ class Predictor(Trained):
     model: Segmenter | Regressor
     precision: Literal["fp32", "bf16"] = "fp32"
 
-    def segment(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> Drawn:
+    def segment(self, image: Volume, spacing: Spacing, centre_yx: Centre = None, tilt: float = 0.0) -> Drawn:
         """In the image's own grid [Z, Y, X]. ValueError: a regressor's checkpoint."""
-        shown = self.shown(image, spacing, centre_yx)
+        shown = self.shown(image, spacing, centre_yx, tilt)
         return self.masks([shown])[0].put_back(shown.placement)
 
-    def regress(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> float:
+    def regress(self, image: Volume, spacing: Spacing, centre_yx: Centre = None, tilt: float = 0.0) -> float:
         """LV mass in grams. StudyRefused: see `shown`. ValueError: a segmenter's checkpoint."""
-        return self.masses([self.shown(image, spacing, centre_yx)])[0]
+        return self.masses([self.shown(image, spacing, centre_yx, tilt)])[0]
 
     def masks(self, studies: Sequence[Shown], batch: int = 1) -> list[Drawn]:
         """[box] of each, with what lies beside the heart removed (`pieces`). ValueError: a regressor."""

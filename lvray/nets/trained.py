@@ -22,9 +22,9 @@ Spacing = tuple[float, float, float]
 Centre = tuple[float, float] | None
 
 
-def step_of(pixel_mm: float | None, spacing: Spacing) -> tuple[float, float]:
-    """By how many rows and columns of an image of that (dz, dy, dx) mm those of a box lie apart: `box.place`."""
-    return box.AS_ACQUIRED if pixel_mm is None else (pixel_mm / spacing[1], pixel_mm / spacing[2])
+def grid_of(pixel_mm: float | None, spacing: Spacing, tilt: float) -> box.Grid | None:
+    """Of the box of an image of that (dz, dy, dx) mm, along the patient's axes, which lie turned by the tilt there."""
+    return None if pixel_mm is None else box.Grid((pixel_mm / spacing[1], pixel_mm / spacing[2]), tilt)
 
 
 def spacing_of(pixel_mm: float | None, spacing: Spacing) -> Spacing:
@@ -64,7 +64,9 @@ class Trained:
     """A network's checkpoint as far as predictions need it beside the weights.
 
     Images are [Z, Y, X], base first, in the canonical in-plane orientation; spacing is (dz, dy, dx) in mm. `centre_yx`
-    is the heart's row and column: needed where `network["centre"]` says "heart", not looked at otherwise.
+    is the heart's row and column: needed where `network["centre"]` says "heart", not looked at otherwise. `tilt`: by
+    how many radians the patient's left lies turned from the columns toward the rows (cmr/geometry.tilt); of use where
+    the network has pixels of its own (`network["pixel_mm"]`), which then lie along the patient's axes.
     """
 
     checkpoint: Checkpoint
@@ -78,14 +80,14 @@ class Trained:
         settings: dict[str, Any] = self.checkpoint.settings["network"]
         return settings
 
-    def shown(self, image: Volume, spacing: Spacing, centre_yx: Centre = None) -> Shown:
+    def shown(self, image: Volume, spacing: Spacing, centre_yx: Centre = None, tilt: float = 0.0) -> Shown:
         """A segmenter sees a study of more slices than its box in a taller one. StudyRefused: a regressor cannot."""
         slices, rows, columns = self.network["box"]
         if len(image) > slices and self.network["kind"] == "reg":
             raise StudyRefused(Reason.TOO_MANY_SLICES, f"{len(image)} slices, and the regressor takes at most {slices}:"
                                " use a segmenter's checkpoint")
         x, placement = box.take(image, self._centre(centre_yx), (max(slices, len(image)), rows, columns),
-                                step_of(self.network["pixel_mm"], spacing))
+                                grid_of(self.network["pixel_mm"], spacing, tilt))
         return Shown(x, placement, spacing_of(self.network["pixel_mm"], spacing))
 
     def outside_training(self, **facts: float) -> list[str]:
@@ -95,11 +97,11 @@ class Trained:
         return [name for name, value in facts.items()
                 if not ranges[name][0] * (1 - ROUNDING) <= value <= ranges[name][1] * (1 + ROUNDING)]
 
-    def at_border(self, mask: Mask, spacing: Spacing, centre_yx: Centre = None) -> bool:
+    def at_border(self, mask: Mask, spacing: Spacing, centre_yx: Centre = None, tilt: float = 0.0) -> bool:
         """Whether a mask that the network gave touches a side of its box: part of the heart may lie beyond."""
         _, rows, columns = self.network["box"]
         seen = box.take_mask(mask, box.place(mask.shape, self._centre(centre_yx), (len(mask), rows, columns),
-                                             step_of(self.network["pixel_mm"], spacing)))
+                                             grid_of(self.network["pixel_mm"], spacing, tilt)))
         return bool(seen[:, [0, -1]].any() or seen[:, :, [0, -1]].any())
 
     def _centre(self, centre_yx: Centre) -> Centre:

@@ -76,7 +76,7 @@ class Asker:
 
 def _shown(by: Trained, seen: View) -> Shown | StudyRefused:
     try:
-        return by.shown(seen.image, seen.spacing, seen.centre_yx)
+        return by.shown(seen.image, seen.spacing, seen.centre_yx, seen.tilt)
     except StudyRefused as refusal:
         return refusal
 

@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lvray.cmr.archive import zip_members
+from lvray.cmr.geometry import tilt
 from lvray.cmr.mass import CAVITY, MYOCARDIUM, grams
 from lvray.cmr.study import read_cine
 from lvray.estimate import predict
@@ -80,7 +81,7 @@ def generated(predictor: Predictor, data: str) -> list[Case]:
     dataset = open_dataset(data)
     found = []
     for number, row in scan(dataset, select(dataset, ["holdout"])):
-        drawn = predictor.segment(row.image, row.spacing, row.heart_yx)
+        drawn = predictor.segment(row.image, row.spacing, row.heart_yx, tilt(row.affine))
         assert row.mask is not None
         found.append(judged(str(number), drawn.mask, row.mask, drawn.agreement))
     return found
@@ -115,7 +116,7 @@ def with_network(predictor: Predictor, **changes: Any) -> Predictor:
 
 def one_of(predictor: Predictor, patient: Patient, pictures: Path | None) -> Case:
     """A real patient: judged, told and, if asked, drawn."""
-    drawn = predictor.segment(patient.image, patient.spacing, patient.centre_yx)
+    drawn = predictor.segment(patient.image, patient.spacing, patient.centre_yx, tilt(patient.affine))
     case = judged(patient.name, drawn.mask, patient.mask, drawn.agreement)
     text = "" if patient.grams is None else (
         f"; {grams(drawn.mask[patient.outlined], patient.spacing):.0f} g where the expert has {patient.grams:.0f},"

@@ -54,5 +54,5 @@ def _rows(patient: Patient) -> Iterator[Row]:
                   study=keyed(generate.KEY, "study", called), source=keyed(generate.KEY, "source", called),
                   given=keyed(generate.KEY, "given", called), split="train", image=image[slices],
                   mask=patient.mask[slices], mask_source="expert", spacing=patient.spacing,
-                  affine=np.diag([*patient.spacing, 1.0]), heart_yx=patient.centre_yx, ed_phase=1,
+                  affine=patient.affine, heart_yx=patient.centre_yx, ed_phase=1,
                   manual_g=patient.grams)

@@ -27,13 +27,15 @@ PHASES = 20
 
 @dataclass(frozen=True)
 class Patient:
-    """image [Z, Y, X] at ED, base first; spacing (dz, dy, dx) in mm; mask: the expert's, uint8 [Z, Y, X], in the slices
-    that `outlined` counts; grams: the expert's, None where the spacing is only assumed."""
+    """image [Z, Y, X] at ED, base first; spacing (dz, dy, dx) in mm; affine: as in a shard's row, without a direction
+    where none is known; mask: the expert's, uint8 [Z, Y, X], in the slices that `outlined` counts; grams: the expert's,
+    None where the spacing is only assumed."""
 
     name: str
     pathology: str
     image: NDArray[Any]
     spacing: tuple[float, float, float]
+    affine: NDArray[np.float64]
     centre_yx: tuple[float, float] | None
     mask: NDArray[np.uint8]
     outlined: NDArray[np.intp]
@@ -56,8 +58,8 @@ def _of_dicom(row: dict[str, str]) -> Patient:
         expert = measure(cine, text_outlines(cine, FOLDER / "contours" / row["original_id"]))
         seen = end_diastole(cine, expert.phase).canonical()
     mask = canonical(cine.affine).apply(expert.mask)
-    return Patient(row["cap_id"], row["pathology"], seen.volume.image, seen.volume.spacing, seen.centre_yx, mask,
-                   np.flatnonzero(mask.any((1, 2))), expert.mass_g)
+    return Patient(row["cap_id"], row["pathology"], seen.volume.image, seen.volume.spacing, seen.volume.affine,
+                   seen.centre_yx, mask, np.flatnonzero(mask.any((1, 2))), expert.mass_g)
 
 
 def _of_pictures(row: dict[str, str]) -> Patient:
@@ -68,7 +70,8 @@ def _of_pictures(row: dict[str, str]) -> Patient:
     image = np.stack([_picture(folder, n) for n in ed.values()])
     beat = np.stack([[_picture(folder, times[z]) for z in ed if z in es] for times in (ed, es)])
     mask = np.stack([_outline(folder, n, image.shape[1:]) for n in ed.values()])
-    return Patient(row["original_id"], row["pathology"], image, (float(row["slice_step_mm"]), pixel, pixel),
+    spacing = (float(row["slice_step_mm"]), pixel, pixel)
+    return Patient(row["original_id"], row["pathology"], image, spacing, np.diag([*spacing, 1.0]),
                    find_heart(beat, (pixel, pixel)).centre_yx, mask, np.flatnonzero(mask.any((1, 2))), None)
 
 

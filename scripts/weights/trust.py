@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def good_ones(predictor: Predictor, seed: int, many: int, data: str | None) -> I
     if data is not None:
         dataset = open_dataset(data)
         for _, row in scan(dataset, select(dataset, ["holdout"])):
-            yield _found(predictor, "generated", _view(row.image[None], row.spacing, row.heart_yx))
+            seen = replace(_view(row.image[None], row.spacing, row.heart_yx), affine=row.affine)
+            yield _found(predictor, "generated", seen)
 
 
 def counted(found: Iterator[Found]) -> dict[str, dict[str, Any]]:
@@ -69,7 +71,7 @@ def _count(ones: list[Found]) -> dict[str, Any]:
 
 
 def _found(predictor: Predictor, kind: str, seen: View) -> Found:
-    drawn = predictor.segment(seen.image, seen.spacing, seen.centre_yx)
+    drawn = predictor.segment(seen.image, seen.spacing, seen.centre_yx, seen.tilt)
     try:
         return kind, Flag.NOT_TRUSTWORTHY in predicted(seen, drawn, predictor).quality, drawn.agreement
     except StudyRefused:

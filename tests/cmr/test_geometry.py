@@ -11,7 +11,7 @@ import pytest
 from highdicom.spatial import get_series_volume_positions
 from numpy.typing import NDArray
 
-from lvray.cmr.geometry import TOWARD_BASE, Turn, Volume, canonical
+from lvray.cmr.geometry import TOWARD_BASE, Turn, Volume, canonical, tilt
 from lvray.cmr.study import Cine
 
 TURNS = [Turn(*flags) for flags in itertools.product((False, True), repeat=3)]
@@ -103,3 +103,20 @@ def test_real_voxels_lie_where_the_files_say(real: Callable[[str], Cine], sunnyb
         assert first is not None
         ds = pydicom.dcmread(sunnybrook / "dicom" / "SCD0000101" / f"{first.instance}.dcm", stop_before_pixels=True)
         assert (cine.affine @ (z, 0, 0, 1))[:3] == pytest.approx(np.array(ds.ImagePositionPatient, float), abs=0.01)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("angle", range(-170, 190, 20))
+def test_the_tilt_is_what_the_canonical_orientation_leaves_open(angle: float, mirrored: bool) -> None:
+    a = affine(angle, mirrored)
+    b = canonical(a).apply_affine(a, SHAPE)
+    assert abs(np.degrees(tilt(b))) <= 45
+    _, y, x = axes(b).T
+    left = np.cos(tilt(b)) * x + np.sin(tilt(b)) * y
+    upright = canonical(affine(0)).apply_affine(affine(0), SHAPE)
+    _, y, x = axes(upright).T
+    assert left == pytest.approx(np.cos(tilt(upright)) * x + np.sin(tilt(upright)) * y)
+
+
+def test_a_plane_across_left_has_no_tilt() -> None:
+    assert tilt(np.diag([10.0, 1.5, 1.5, 1.0])) == 0

@@ -15,7 +15,7 @@ def image(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 def test_same_size_keeps_every_pixel_in_place_and_normalises() -> None:
     x = image((3, 16, 24))
     out, placement = box.take(x, None, (3, 16, 24))
-    assert placement.start == (0, 0, 0)
+    assert placement.middle == (7.5, 11.5)
     assert out.dtype == np.float32
     assert abs(out.mean()) < 1e-6
     assert out.std() == pytest.approx(1, abs=1e-6)
