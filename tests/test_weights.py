@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 from scipy.ndimage import affine_transform
 
@@ -24,6 +22,7 @@ from lvray.errors import StudyRefused
 from lvray.estimate import View, predicted, view
 from lvray.nets.predict import Predictor, load
 from lvray.weights import own
+from scripts.weights import turn
 
 SEED, MANY = 77, 4
 FOLDER = Path(own.located(own.DEFAULT))
@@ -51,7 +50,7 @@ def seen(file: Path) -> View:
 
 
 def answer(predictor: Predictor, of: View) -> Any:
-    return predicted(of, predictor.segment(of.image, of.spacing, of.centre_yx), predictor)
+    return predicted(of, predictor.segment(of.image, of.spacing, of.centre_yx, of.tilt), predictor)
 
 
 def test_they_are_small_and_hold_nothing_but_weights(predictor: Predictor) -> None:
@@ -103,39 +102,19 @@ def test_a_study_turned_or_mirrored_in_its_plane_weighs_about_the_same(
     assert max(apart) < most
 
 
-@pytest.mark.parametrize(("quarters", "mirror"), [(1, False), (2, False), (3, True), (0, True)])
+@pytest.mark.parametrize(("degrees", "mirror"), [(90, False), (180, True), (37, False), (-160, True)])
 def test_a_study_turned_or_mirrored_with_its_geometry_weighs_the_same(
-        predictor: Predictor, views: list[View], studies: list[Path], tmp_path: Path, quarters: int,
+        predictor: Predictor, views: list[View], studies: list[Path], tmp_path: Path, degrees: float,
         mirror: bool) -> None:
-    """But for a fraction of a pixel in where the heart is found: files that say how they lie are brought to the
-    canonical orientation."""
+    """Files that say how they lie show the network the same box."""
     moved = tmp_path / "moved.zip"
     with zipfile.ZipFile(studies[0]) as before, zipfile.ZipFile(moved, "w") as after:
         for name in before.namelist():
             if name.endswith(".dcm"):
-                after.writestr(name, turned_file(before.read(name), quarters, mirror))
+                after.writestr(name, turn.turned(before.read(name), degrees, mirror))
     found, as_it_was = answer(predictor, seen(moved)), answer(predictor, views[0])
-    assert found.mass_g == pytest.approx(as_it_was.mass_g, rel=0.005)
+    assert found.mass_g == pytest.approx(as_it_was.mass_g, rel=0.02)
     assert found.quality == as_it_was.quality
-
-
-def turned_file(blob: bytes, quarters: int, mirror: bool) -> bytes:
-    """A DICOM file whose columns are reversed, then turned by quarters, and whose header says so (PS3.3, C.7.6.2)."""
-    ds = pydicom.dcmread(io.BytesIO(blob))
-    pixels, at = ds.pixel_array, np.array(ds.ImagePositionPatient, float)
-    right, down = np.array(ds.ImageOrientationPatient, float).reshape(2, 3)
-    dy, dx = map(float, ds.PixelSpacing)
-    if mirror:
-        at, right, pixels = at + (pixels.shape[1] - 1) * dx * right, -right, pixels[:, ::-1]
-    for _ in range(quarters):
-        at, right, down = at + (pixels.shape[1] - 1) * dx * right, down, -right
-        dy, dx, pixels = dx, dy, np.rot90(pixels)
-    ds.set_pixel_data(np.ascontiguousarray(pixels), ds.PhotometricInterpretation, ds.BitsStored)
-    ds.ImagePositionPatient, ds.ImageOrientationPatient = at.tolist(), [*right, *down]
-    ds.PixelSpacing = [dy, dx]
-    out = io.BytesIO()
-    ds.save_as(out)
-    return out.getvalue()
 
 
 def turned(of: View, degrees: float, mirror: bool) -> tuple[np.ndarray, tuple[float, float]]:

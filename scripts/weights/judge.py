@@ -2,13 +2,15 @@
 
     python -m scripts.weights.judge --checkpoint URI --data SHARDS [--ablate]
     python -m scripts.weights.judge --checkpoint URI --trust MANY --seed SEED --data SHARDS
+    python -m scripts.weights.judge --checkpoint URI --turns MANY --seed SEED
     python -m scripts.weights.judge --checkpoint URI --seconds ZIP
     python -m scripts.weights.judge --checkpoint URI --real --why TEXT [--pictures FOLDER]
 
 --data: the holdout of a data set of generated hearts, whose masks are exact. --ablate: without each part of what
 surrounds the network, too. --trust: how often wrong studies (wrong.py) and good ones are called not trustworthy, so
-many of each kind. --real: the seven Sunnybrook patients with an epicardium; every such look is noted in LOOKS.md, with
-what has changed since the last one (--why). Tables for people; the last line of stdout is one JSON object.
+many of each kind. --turns: how far the grams change when phantoms and the Sunnybrook studies are turned or mirrored in
+their plane (turn.py). --real: the seven Sunnybrook patients with an epicardium; every such look is noted in LOOKS.md,
+with what has changed since the last one (--why). Tables for people; the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -41,6 +44,7 @@ from lvray.shards.dataset import open_dataset, select
 from lvray.shards.stream import scan
 from scripts.weights.patients import FOLDER, Patient, patients
 from scripts.weights.trust import counted, good_ones, wrong_ones
+from scripts.weights.turn import changes
 
 LOOKS = Path(__file__).parent / "LOOKS.md"
 THIRDS = ("base", "middle", "apex")
@@ -160,6 +164,17 @@ def seconds(predictor: Predictor, zipped: bytes) -> list[float]:
     return taken
 
 
+def apart(changed: Iterable[tuple[str, float]]) -> dict[str, Any]:
+    """Of each study, or kind of them: the changes of its grams, and how many are within 2 %."""
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for kind, change in changed:
+        kinds[kind].append(abs(change))
+    for kind, shares in kinds.items():
+        print(f"{kind:12} turned: {sum(share <= 0.02 for share in shares)} of {len(shares)} within 2 % of the grams;"
+              f" median {np.median(shares):.2%}, greatest {max(shares):.2%}")
+    return kinds
+
+
 def note(predictor: Predictor, found: dict[str, Any], cases: list[Case], why: str) -> None:
     """A look at the real patients, added to LOOKS.md."""
     commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True,
@@ -177,6 +192,7 @@ def main() -> int:
     asked.add_argument("--data")
     asked.add_argument("--ablate", action="store_true")
     asked.add_argument("--trust", type=int, metavar="MANY")
+    asked.add_argument("--turns", type=int, metavar="MANY")
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--seconds", type=Path, metavar="ZIP")
     asked.add_argument("--real", action="store_true")
@@ -188,6 +204,8 @@ def main() -> int:
     if args.seconds:
         found["seconds"] = seconds(predictor, args.seconds.read_bytes())
         print(f"from the zip to grams, the network loaded: {', '.join(f'{s:.2f}' for s in found['seconds'])} s")
+    if args.turns:
+        found["turns"] = apart(changes(predictor, args.seed, args.turns))
     if args.trust:
         found["trust"] = {}
         for what, ones in (("wrong", wrong_ones), ("good", good_ones)):
