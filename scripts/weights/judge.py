@@ -23,6 +23,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -35,12 +36,15 @@ from numpy.typing import NDArray
 
 from lvray.cmr.archive import zip_members
 from lvray.cmr.geometry import tilt
-from lvray.cmr.mass import CAVITY, MYOCARDIUM, grams
+from lvray.cmr.mass import CAVITY, MYOCARDIUM, Spacing, grams
+from lvray.cmr.quality import mask_flags, trust_flags
 from lvray.cmr.study import read_cine
 from lvray.estimate import predict
 from lvray.jobs.estimates import fetch
 from lvray.nets.predict import Predictor
+from lvray.nets.trained import Drawn
 from lvray.shards.dataset import open_dataset, select
+from lvray.shards.schema import Row
 from lvray.shards.stream import scan
 from scripts.weights.patients import FOLDER, Patient, patients
 from scripts.weights.trust import counted, good_ones, wrong_ones
@@ -48,12 +52,14 @@ from scripts.weights.turn import changes
 
 LOOKS = Path(__file__).parent / "LOOKS.md"
 THIRDS = ("base", "middle", "apex")
+AS_IT_IS, ALL_PIECES = "as it is", "all pieces"
 
 
 @dataclass(frozen=True)
 class Case:
     """A heart. error: of the mass, as a share of the true one, over the true mask's slices; error_all: over all slices.
-    wall_base ...: Dice of the wall in thirds of the slices that have one."""
+    wall_base ...: Dice of the wall in thirds of the slices that have one. flagged: called not trustworthy, by the mask
+    and by how far the views agree."""
 
     name: str
     cavity: float
@@ -61,19 +67,22 @@ class Case:
     error: float
     error_all: float
     agreement: float | None
+    flagged: bool
     wall_base: float
     wall_middle: float
     wall_apex: float
 
 
-def judged(name: str, mask: NDArray[np.uint8], truth: NDArray[np.uint8], agreement: float | None) -> Case:
+def judged(name: str, drawn: Drawn, truth: NDArray[np.uint8], spacing: Spacing) -> Case:
+    mask = drawn.mask
     slices = np.flatnonzero((truth > 0).any((1, 2)))
     inside, true = mask[slices], truth[slices]
     wall = (true == MYOCARDIUM).sum()
     thirds = [dice(inside[part], true[part], MYOCARDIUM) for part in np.array_split(np.arange(len(slices)), 3)]
+    flagged = bool(trust_flags(mask_flags(mask, grams(mask, spacing)), drawn.agreement))
     return Case(name, dice(inside, true, CAVITY), dice(inside, true, MYOCARDIUM),
-                float((inside == MYOCARDIUM).sum() / wall - 1), float((mask == MYOCARDIUM).sum() / wall - 1), agreement,
-                *thirds)
+                float((inside == MYOCARDIUM).sum() / wall - 1), float((mask == MYOCARDIUM).sum() / wall - 1),
+                drawn.agreement, flagged, *thirds)
 
 
 def dice(one: NDArray[np.uint8], other: NDArray[np.uint8], label: int) -> float:
@@ -81,13 +90,25 @@ def dice(one: NDArray[np.uint8], other: NDArray[np.uint8], label: int) -> float:
     return float(2 * ((one == label) & (other == label)).sum() / both) if both else 1.0
 
 
-def generated(predictor: Predictor, data: str) -> list[Case]:
+def ways(predictor: Predictor) -> dict[str, Predictor]:
+    """Without each part of what surrounds the network, or with more of it; see `drawn_by` for the last."""
+    return {**{f"{views} views": with_network(predictor, views=views) for views in (1, 2, 8)},
+            "the image's middle": with_network(predictor, centre="image"), ALL_PIECES: predictor}
+
+
+def drawn_by(way: str, predictor: Predictor, row: Row | Patient) -> Drawn:
+    centre = row.heart_yx if isinstance(row, Row) else row.centre_yx
+    with patch("lvray.nets.predict.keep_largest", lambda mask: mask) if way == ALL_PIECES else nullcontext():
+        return predictor.segment(row.image, row.spacing, centre, tilt(row.affine))
+
+
+def generated(way: str, predictor: Predictor, data: str) -> list[Case]:
     dataset = open_dataset(data)
     found = []
     for number, row in scan(dataset, select(dataset, ["holdout"])):
-        drawn = predictor.segment(row.image, row.spacing, row.heart_yx, tilt(row.affine))
+        drawn = drawn_by(way, predictor, row)
         assert row.mask is not None
-        found.append(judged(str(number), drawn.mask, row.mask, drawn.agreement))
+        found.append(judged(str(number), drawn, row.mask, row.spacing))
     return found
 
 
@@ -95,7 +116,7 @@ def summary(cases: Iterable[Case]) -> dict[str, Any]:
     """Medians (and the worst tenth) of Dice, the mass's median absolute error, its bias, and shares beyond 25 %."""
     cases = list(cases)
     error = np.array([case.error_all for case in cases])
-    found: dict[str, Any] = {"n": len(cases)}
+    found: dict[str, Any] = {"n": len(cases), "flagged": sum(case.flagged for case in cases)}
     for name in ("cavity", "wall", *(f"wall_{third}" for third in THIRDS)):
         values = [getattr(case, name) for case in cases]
         found[name] = {"median": float(np.median(values)), "tenth": float(np.quantile(values, 0.1))}
@@ -103,12 +124,18 @@ def summary(cases: Iterable[Case]) -> dict[str, Any]:
                                    "beyond_25": int((np.abs(error) > 0.25).sum())}}
 
 
+def real(cases: Iterable[Case]) -> dict[str, Any]:
+    """Of patients: their masses over the slices that the expert outlined."""
+    return summary(replace(case, error_all=case.error) for case in cases)
+
+
 def line(what: str, found: dict[str, Any]) -> str:
     thirds = ", ".join(f"{found[f'wall_{third}']['median']:.3f}" for third in THIRDS)
     error = found["mass_error"]
     return (f"{what:28} n {found['n']:4}  cavity {found['cavity']['median']:.3f} ({found['cavity']['tenth']:.3f})  wall"
             f" {found['wall']['median']:.3f} ({found['wall']['tenth']:.3f}; {thirds})  mass: median absolute error"
-            f" {error['median_absolute']:.1%}, bias {error['bias']:+.1%}, {error['beyond_25']} beyond 25 %")
+            f" {error['median_absolute']:.1%}, bias {error['bias']:+.1%}, {error['beyond_25']} beyond 25 %;"
+            f" {found['flagged']} not trustworthy")
 
 
 def with_network(predictor: Predictor, **changes: Any) -> Predictor:
@@ -120,14 +147,15 @@ def with_network(predictor: Predictor, **changes: Any) -> Predictor:
 
 def one_of(predictor: Predictor, patient: Patient, pictures: Path | None) -> Case:
     """A real patient: judged, told and, if asked, drawn."""
-    drawn = predictor.segment(patient.image, patient.spacing, patient.centre_yx, tilt(patient.affine))
-    case = judged(patient.name, drawn.mask, patient.mask, drawn.agreement)
+    drawn = drawn_by(AS_IT_IS, predictor, patient)
+    case = judged(patient.name, drawn, patient.mask, patient.spacing)
     text = "" if patient.grams is None else (
         f"; {grams(drawn.mask[patient.outlined], patient.spacing):.0f} g where the expert has {patient.grams:.0f},"
         f" {grams(drawn.mask, patient.spacing):.0f} g in all {len(drawn.mask)} slices")
     print(f"{patient.name:12} {patient.pathology:28} cavity {case.cavity:.3f}  wall {case.wall:.3f}"
           f" ({case.wall_base:.3f}, {case.wall_middle:.3f}, {case.wall_apex:.3f})  mass {case.error:+.1%}"
-          f"  agreement {case.agreement or float('nan'):.2f}{text}", flush=True)
+          f"  agreement {case.agreement or float('nan'):.2f}"
+          f"{', not trustworthy' if case.flagged else ''}{text}", flush=True)
     if pictures is not None:
         picture(pictures, patient, drawn.mask)
     return case
@@ -216,17 +244,9 @@ def main() -> int:
                 print(f"{what:6} {kind:24} {count['flagged']:4} of {count['n']:4} flagged or refused (95 % interval"
                       f" {low:.1%} to {high:.1%}); agreement, lowest, 5 %, 50 %, 95 %, highest: {spread}")
     elif args.data:
-        ways = {"as it is": predictor}
-        if args.ablate:
-            ways |= {f"{views} views": with_network(predictor, views=views) for views in (1, 2, 8)}
-            ways |= {"the image's middle": with_network(predictor, centre="image")}
-        for what, way in ways.items():
-            found[what] = summary(generated(way, args.data))
-            print(line(what, found[what]), flush=True)
-        if args.ablate:
-            with patch("lvray.nets.predict.keep_largest", lambda mask: mask):
-                found["all pieces"] = summary(generated(predictor, args.data))
-            print(line("all pieces", found["all pieces"]))
+        for way, changed in {AS_IT_IS: predictor, **(ways(predictor) if args.ablate else {})}.items():
+            found[way] = summary(generated(way, changed, args.data))
+            print(line(way, found[way]), flush=True)
     if args.real:
         if not args.why:
             asked.error("--real: every look is noted: say --why")
@@ -234,7 +254,7 @@ def main() -> int:
             print("the Sunnybrook patients are not here", file=sys.stderr)
             return 4
         cases = [one_of(predictor, patient, args.pictures) for patient in patients()]
-        found["real"] = summary(replace(case, error_all=case.error) for case in cases)
+        found["real"] = real(cases)
         print(line("real patients", found["real"]))
         found["each"] = [asdict(case) for case in cases]
         note(predictor, found["real"], cases, args.why)

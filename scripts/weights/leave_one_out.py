@@ -2,8 +2,8 @@
 
     python -m scripts.weights.leave_one_out WORK --from URI
 
-How, is in mixed.py. What comes out is noted in LOOKS.md. A table for people; the last line of stdout is one JSON
-object.
+How, is in mixed.py. What comes out is noted in LOOKS.md, and beside it what it would be without each part of what
+surrounds the network (judge.ways). A table for people; the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 from lvray.jobs.estimates import fetch
 from scripts.weights import mixed
-from scripts.weights.judge import Case, line, note, one_of, summary
+from scripts.weights.judge import Case, drawn_by, judged, line, note, one_of, real, ways
 from scripts.weights.make import go_on
 from scripts.weights.patients import FOLDER, patients
 
@@ -32,17 +33,25 @@ def main() -> int:
         return 4
     everyone = list(patients())
     cases: list[Case] = []
+    otherwise: dict[str, list[Case]] = defaultdict(list)
     for left_out in everyone:
         folder = args.work / left_out.name
         mixed.write(folder / "shards", [one for one in everyone if one is not left_out])
         go_on(args.start, folder)
-        cases.append(one_of(fetch(str(folder / "run" / "best")), left_out, args.pictures))
-    found = summary(replace(case, error_all=case.error) for case in cases)
+        predictor = fetch(str(folder / "run" / "best"))
+        cases.append(one_of(predictor, left_out, args.pictures))
+        for way, changed in ways(predictor).items():
+            drawn = drawn_by(way, changed, left_out)
+            otherwise[way].append(judged(left_out.name, drawn, left_out.mask, left_out.spacing))
+    found = real(cases)
     print(line("each by the other six", found))
+    for way, ones in otherwise.items():
+        print(line(way, real(ones)))
     note(fetch(args.start), found, cases,
          f"leave-one-out: from these weights on, each by the other six ({', '.join(mixed.CHANGES)}; {mixed.COPIES}"
          f" copies of a patient, {mixed.GENERATED} generated hearts)")
-    print(json.dumps({**found, "each": [asdict(case) for case in cases]}))
+    print(json.dumps({**found, "each": [asdict(case) for case in cases],
+                      "otherwise": {way: real(ones) for way, ones in otherwise.items()}}))
     return 0
 
 
