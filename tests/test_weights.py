@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ from lvray.cmr.phantom.ukb import write_participant
 from lvray.cmr.study import read_cine
 from lvray.errors import StudyRefused
 from lvray.estimate import View, predicted, view
+from lvray.jobs import evaluate
+from lvray.jobs.calibrate import uses_of_training
 from lvray.nets.predict import Predictor, load
+from lvray.settings import Tensorize
 from lvray.weights import own
 from scripts.weights import turn
+from tests.jobs.conftest import tiny_row
+from tests.shards.conftest import write_to
 
 SEED, MANY = 77, 4
 FOLDER = Path(own.located(own.DEFAULT))
@@ -134,11 +140,21 @@ def test_predict_uses_them_where_no_checkpoint_is_named(studies: list[Path], lvr
     assert said.objects() == lvray("predict", studies[0], "--checkpoint", "default", "--json").objects()
 
 
+def test_a_group_evaluates_and_calibrates_them_on_people_of_its_own(predictor: Predictor, tmp_path: Path) -> None:
+    """Whom they have seen is known, so that nobody need show it; the report says it."""
+    dataset = write_to(str(tmp_path / "data"), [tiny_row(n, split="holdout") for n in range(3)], Tensorize())
+    ready = evaluate.check(dataset.uri, [str(FOLDER)], str(tmp_path / "report"), evaluate.Ask(None, ("holdout",)))
+    assert ready.doubts == []
+    other = replace(predictor, weights_sha256="0" * 64)
+    assert uses_of_training(predictor) == []
+    assert [use.splits for use in uses_of_training(other)] == [("train", "validation")]
+
+
 def test_they_are_described_and_stay_as_they_are(tmp_path: Path, lvray: Callable[..., Any]) -> None:
     [found] = lvray("checkpoint", "show", "default", "--json").objects()
     assert found["recipe"] == "own_seg"
     said = lvray("calibrate", "default", "--data", tmp_path)
     assert (said.code, said.out) == (2, "")
-    assert "copy them" in said.err
+    assert f"copy the folder {FOLDER} and" in said.err
     state = json.loads((FOLDER / "state.json").read_text())
     assert state["scheduler"] == {}

@@ -85,8 +85,8 @@ def calibrate(checkpoint: Annotated[str, typer.Argument(help="URI of a checkpoin
     Example: lvray calibrate runs/seg/best --data shards
     """
     if checkpoint == DEFAULT:
-        raise UseError("lvray's own weights stay as they are: copy them (`lvray train --from default` makes weights of"
-                       " your own)")
+        raise UseError(f"lvray's own weights stay as they are: copy the folder {located(DEFAULT)} and calibrate the"
+                       " copy")
     from lvray.jobs.calibrate import calibrate as job
     from lvray.jobs.cluster import cluster
 

@@ -20,6 +20,7 @@ from lvray.nets.predict import Predictor
 from lvray.nets.trained import INTERVALS
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset, open_dataset, select
+from lvray.weights import own
 
 TRAINED = ("train", "validation")
 """Splits that made a checkpoint: the one trains it, the other chooses it."""
@@ -40,7 +41,7 @@ def calibrate(checkpoint: str, data: str, *, trained_on: tuple[str, ...] = (), l
     if len(theirs) < fewest:
         raise UseError(f"{len(theirs)} calibration people have a manual mass, and an interval of level {level:g} needs"
                        f" {fewest}: tensorize with a larger --set splits.calibration")
-    for doubt in apart.doubts(dataset, theirs, [use_of(predictor)], trained_on):
+    for doubt in apart.doubts(dataset, theirs, uses_of_training(predictor), trained_on):
         raise UseError(f"{doubt}: intervals want people whom it has not seen")
     training = _labelled(dataset, "train")
     found = rows.by_predictors(dataset, [*training, *theirs], [predictor], progress)
@@ -67,9 +68,11 @@ def uses_of(intervals: Intervals) -> apart.Use:
     return apart.Use(f"the intervals of {intervals.method}", intervals.data, splits)
 
 
-def use_of(predictor: Predictor) -> apart.Use:
-    """Whom the network's training used."""
-    return apart.Use(f"the training of {name_of(predictor)}", predictor.checkpoint.data, TRAINED)
+def uses_of_training(predictor: Predictor) -> list[apart.Use]:
+    """Whom the network's training used. Whom lvray's own weights have seen, their model card tells all."""
+    if predictor.weights_sha256 == own.weights_sha256():
+        return []
+    return [apart.Use(f"the training of {name_of(predictor)}", predictor.checkpoint.data, TRAINED)]
 
 
 def _labelled(dataset: Dataset, split: str) -> list[int]:

@@ -24,7 +24,7 @@ from lvray.evidence.overlap import Overlap
 from lvray.evidence.people import Person, labelled
 from lvray.evidence.report import Picture, Report, write_report
 from lvray.jobs import apart, rows, trial
-from lvray.jobs.calibrate import use_of, uses_of
+from lvray.jobs.calibrate import uses_of, uses_of_training
 from lvray.jobs.estimates import fetch, name_of
 from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
@@ -32,9 +32,12 @@ from lvray.settings import Recipe
 from lvray.shards import folders, storage
 from lvray.shards.dataset import Dataset, open_dataset, select
 from lvray.shards.schema import Row
+from lvray.weights import own
 
 DEMO_LIMIT = ("The weights are a smoke recipe's, trained for a minute or two: they show how lvray works and say nothing"
               " about real hearts.")
+OWN_LIMIT = ("lvray's own weights were trained on generated hearts (series 0) and on the Sunnybrook patients that their"
+             " model card names: if any of those are here, the figures flatter.")
 SOURCES = {"inlinevf": "InlineVF", "expert": "the expert", None: "none"}
 
 
@@ -88,7 +91,8 @@ def check(data: str, checkpoints: Sequence[str], out: str, ask: Ask) -> Ready:
     for name, known in ask.outcomes.items():
         _check_known(name, known.has, dataset)
     intervals = [Intervals.from_dict(p.intervals) for p in predictors if p.intervals is not None]
-    uses = [*map(use_of, predictors), apart.Use("centering", dataset.checksum, ("train",)), *map(uses_of, intervals)]
+    uses = [*(use for p in predictors for use in uses_of_training(p)),
+            apart.Use("centering", dataset.checksum, ("train",)), *map(uses_of, intervals)]
     doubts = apart.doubts(dataset, evaluated, uses, ask.trained_on)
     if doubts and not ask.allow_leakage:
         raise UseError(f"{doubts[0]}; --allow-leakage evaluates all the same, and the report says so")
@@ -117,6 +121,7 @@ def run(data: str, checkpoints: Sequence[str], out: str, ask: Ask,
         worst=tuple(_worst(dataset, evaluation, segmenter)) if ask.pictures else (),
         facts=_facts(dataset, predictors, checkpoints, found), warnings=tuple(ready.doubts), hide_small=ask.hide_small,
         limits=(*((DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()),
+                *((OWN_LIMIT,) if any(p.weights_sha256 == own.weights_sha256() for p in predictors) else ()),
                 *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external)))
     with folders.made(out, "the report") as folder:
         page = write_report(folder, report)
