@@ -48,7 +48,7 @@ def tune(recipe: Annotated[str, typer.Argument(help=f"{', '.join(all_recipes.ALL
     from lvray.jobs.tune import tune as job
 
     searched = spaces.read(space)
-    check(settings, data, run, searched, seed)  # before Ray starts, which takes a while
+    check(settings, data, run, searched, seed, most)  # before Ray starts, which takes a while
     if check_only:
         return
     with cluster(), shown(settings.name) as tell:

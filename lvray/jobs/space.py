@@ -110,13 +110,16 @@ def read(file: Path | None) -> Space:
     return {name: _part(name, value) for name, value in plain.items()}
 
 
-def check(space: Space, recipe: Recipe) -> None:
-    """UseError: a name that no setting has, a range with values that the setting refuses, or one of FIXED."""
+def check(space: Space, recipe: Recipe, workers: int = 1) -> None:
+    """UseError: a name that no setting has, a range with values that the setting refuses, or which leave none of its
+    lanes to one of a trial's workers, or one of FIXED."""
     for name, part in space.items():
         if any(name == fixed or name.startswith(f"{fixed}.") for fixed in FIXED):
             raise UseError(f"--space: {name} cannot be searched: trials could not be compared")
         for value in part.samples():
-            taken = recipes.flat(apply(recipe, {name: value}))[name]
+            made = apply(recipe, {name: value})
+            recipes.check_workers(made, workers)
+            taken = recipes.flat(made)[name]
             if taken != value:
                 raise UseError(f"--space: {name}: {json.dumps(value)} would be taken as {json.dumps(taken)}:"
                                " write it so")

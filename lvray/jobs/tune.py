@@ -93,7 +93,7 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     holds. LvrayError: every trial failed. Stopped, KeyboardInterrupt: as `fit.fit`.
     """
     recipes.check_workers(recipe, workers[1])
-    dataset = check(recipe, data, run, searched, seed)
+    dataset = check(recipe, data, run, searched, seed, workers[1])
     fit.check_room(workers, concurrent)
     storage.preflight(run, write=True, what="the run's folder")
     claim(run, {**belonging(recipe, dataset.checksum), **_beside(searched, seed)}, CLAIM)
@@ -109,10 +109,10 @@ def tune(recipe: Recipe, data: str, run: str, searched: Space, *, trials: int, c
     return Search(storage.join(run, checkpoints.BEST), done)
 
 
-def check(recipe: Recipe, data: str, run: str, searched: Space, seed: int) -> Dataset:
+def check(recipe: Recipe, data: str, run: str, searched: Space, seed: int, workers: int) -> Dataset:
     """The data set of a search that may begin or go on, as far as that is seen without Ray. UseError, EnvironmentFault:
     as `tune`."""
-    space.check(searched, recipe)
+    space.check(searched, recipe, workers)
     dataset, rows = train.check(recipe, data, run, file=CLAIM, more=_beside(searched, seed))
     if not len(rows.validation):
         raise UseError("the data set has no study to validate on: a search compares validations")

@@ -59,6 +59,13 @@ def test_what_cannot_be_searched_is_one_line(plain: Any, says: str, tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
+def test_lanes_for_every_worker() -> None:
+    lanes: space.Space = {"stream.lanes": Choice(values=[1, 2, 4])}
+    space.check(lanes, recipes.smoke_seg())
+    with pytest.raises(UseError, match="2 workers need at least as many lanes, not 1"):
+        space.check(lanes, recipes.smoke_seg(), 2)
+
+
 def test_a_file_that_is_no_json(tmp_path: Path) -> None:
     with pytest.raises(UseError, match="the file cannot be read"):
         space.read(tmp_path / "absent.json")
