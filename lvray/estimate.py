@@ -96,7 +96,7 @@ class View:
     @property
     def tilt(self) -> float:
         """Radians: geometry.tilt of the image."""
-        return tilt(self.turn.apply_affine(self.affine, self.image.shape))
+        return tilt(self.turn.apply_affine(self.affine, self.turn.undo(self.image).shape))
 
     @property
     def own_spacing(self) -> Spacing:

@@ -23,8 +23,10 @@ from lvray.errors import StudyRefused
 from lvray.estimate import View, predicted, view
 from lvray.jobs import evaluate
 from lvray.jobs.calibrate import uses_of_training
+from lvray.jobs.generate import generate
 from lvray.nets.predict import Predictor, load
 from lvray.settings import Tensorize
+from lvray.shards.dataset import open_dataset
 from lvray.weights import own
 from scripts.weights import turn
 from tests.jobs.conftest import tiny_row
@@ -145,9 +147,14 @@ def test_a_group_evaluates_and_calibrates_them_on_people_of_its_own(predictor: P
     dataset = write_to(str(tmp_path / "data"), [tiny_row(n, split="holdout") for n in range(3)], Tensorize())
     ready = evaluate.check(dataset.uri, [str(FOLDER)], str(tmp_path / "report"), evaluate.Ask(None, ("holdout",)))
     assert ready.doubts == []
-    other = replace(predictor, weights_sha256="0" * 64)
-    assert uses_of_training(predictor) == []
-    assert [use.splits for use in uses_of_training(other)] == [("train", "validation")]
+    gone_on = replace(predictor, checkpoint=replace(predictor.checkpoint, data="0" * 64, earlier=[*own.data()]))
+    assert [use.data for use in uses_of_training(gone_on, dataset)] == ["0" * 64]
+
+
+def test_on_generated_hearts_it_must_be_shown_that_they_were_not_trained_on(
+        predictor: Predictor, tmp_path: Path, ray_cluster: None) -> None:
+    generate(str(tmp_path), 2, 0, Tensorize(), lambda done, of: None)
+    assert {use.data for use in uses_of_training(predictor, open_dataset(str(tmp_path)))} == own.data()
 
 
 def test_they_are_described_and_stay_as_they_are(tmp_path: Path, lvray: Callable[..., Any]) -> None:

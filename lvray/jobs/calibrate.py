@@ -15,11 +15,13 @@ from lvray.evidence.conformal import Intervals
 from lvray.evidence.people import MANUAL_G
 from lvray.jobs import apart, rows
 from lvray.jobs.estimates import fetch, name_of
+from lvray.jobs.generate import KEY
 from lvray.jobs.rows import Estimated
 from lvray.nets.predict import Predictor
 from lvray.nets.trained import INTERVALS
 from lvray.shards import storage
 from lvray.shards.dataset import Dataset, open_dataset, select
+from lvray.shards.identity import fingerprint
 from lvray.weights import own
 
 TRAINED = ("train", "validation")
@@ -41,7 +43,7 @@ def calibrate(checkpoint: str, data: str, *, trained_on: tuple[str, ...] = (), l
     if len(theirs) < fewest:
         raise UseError(f"{len(theirs)} calibration people have a manual mass, and an interval of level {level:g} needs"
                        f" {fewest}: tensorize with a larger --set splits.calibration")
-    for doubt in apart.doubts(dataset, theirs, uses_of_training(predictor), trained_on):
+    for doubt in apart.doubts(dataset, theirs, uses_of_training(predictor, dataset), trained_on):
         raise UseError(f"{doubt}: intervals want people whom it has not seen")
     training = _labelled(dataset, "train")
     found = rows.by_predictors(dataset, [*training, *theirs], [predictor], progress)
@@ -68,11 +70,12 @@ def uses_of(intervals: Intervals) -> apart.Use:
     return apart.Use(f"the intervals of {intervals.method}", intervals.data, splits)
 
 
-def uses_of_training(predictor: Predictor) -> list[apart.Use]:
-    """Whom the network's training used. Whom lvray's own weights have seen, their model card tells all."""
-    if predictor.weights_sha256 == own.weights_sha256():
-        return []
-    return [apart.Use(f"the training of {name_of(predictor)}", predictor.checkpoint.data, TRAINED)]
+def uses_of_training(predictor: Predictor, dataset: Dataset) -> list[apart.Use]:
+    """Whom the network's training used, and that of the weights that it began with. Of lvray's own weights that is
+    known: generated hearts, which are nobody's in a data set of another key, and the patients of their model card."""
+    saved, generated = predictor.checkpoint, dataset.manifest.key == fingerprint(KEY)
+    return [apart.Use(f"the training of {name_of(predictor)}", data, TRAINED) for data in (*saved.earlier, saved.data)
+            if generated or data not in own.data()]
 
 
 def _labelled(dataset: Dataset, split: str) -> list[int]:

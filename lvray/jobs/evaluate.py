@@ -36,8 +36,8 @@ from lvray.weights import own
 
 DEMO_LIMIT = ("The weights are a smoke recipe's, trained for a minute or two: they show how lvray works and say nothing"
               " about real hearts.")
-OWN_LIMIT = ("lvray's own weights were trained on generated hearts (series 0) and on the Sunnybrook patients that their"
-             " model card names: if any of those are here, the figures flatter.")
+OWN_LIMIT = ("lvray's own weights, which a network is or began with, were trained on generated hearts and on the"
+             " Sunnybrook patients that their model card names: if any of those are here, the figures flatter.")
 SOURCES = {"inlinevf": "InlineVF", "expert": "the expert", None: "none"}
 
 
@@ -91,7 +91,7 @@ def check(data: str, checkpoints: Sequence[str], out: str, ask: Ask) -> Ready:
     for name, known in ask.outcomes.items():
         _check_known(name, known.has, dataset)
     intervals = [Intervals.from_dict(p.intervals) for p in predictors if p.intervals is not None]
-    uses = [*(use for p in predictors for use in uses_of_training(p)),
+    uses = [*(use for p in predictors for use in uses_of_training(p, dataset)),
             apart.Use("centering", dataset.checksum, ("train",)), *map(uses_of, intervals)]
     doubts = apart.doubts(dataset, evaluated, uses, ask.trained_on)
     if doubts and not ask.allow_leakage:
@@ -121,11 +121,15 @@ def run(data: str, checkpoints: Sequence[str], out: str, ask: Ask,
         worst=tuple(_worst(dataset, evaluation, segmenter)) if ask.pictures else (),
         facts=_facts(dataset, predictors, checkpoints, found), warnings=tuple(ready.doubts), hide_small=ask.hide_small,
         limits=(*((DEMO_LIMIT,) if any(p.checkpoint.settings["for_show"] for p in predictors) else ()),
-                *((OWN_LIMIT,) if any(p.weights_sha256 == own.weights_sha256() for p in predictors) else ()),
+                *((OWN_LIMIT,) if any(map(_began_with_own, predictors)) else ()),
                 *(f"Whether {name} was trained on these people, lvray cannot know." for name in ask.external)))
     with folders.made(out, "the report") as folder:
         page = write_report(folder, report)
     return disclosure.hide(evaluation) if ask.hide_small else evaluation, storage.join(out, page.name)
+
+
+def _began_with_own(predictor: Predictor) -> bool:
+    return not own.data().isdisjoint([predictor.checkpoint.data, *predictor.checkpoint.earlier])
 
 
 def _described(dataset: Dataset) -> str:

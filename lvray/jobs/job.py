@@ -8,10 +8,10 @@ from typing import Protocol
 
 import torch
 
-from lvray.jobs import state
+from lvray.jobs import start, state
 from lvray.jobs.board import Line, Order
 from lvray.jobs.selection import Selection
-from lvray.jobs.state import Position
+from lvray.jobs.state import Position, Seen
 from lvray.nets.step import Mode
 from lvray.settings import Recipe
 from lvray.shards.dataset import Dataset
@@ -61,5 +61,10 @@ class Job:
         return steps_in(len(self.rows.train), self.recipe.stream.batch)
 
     @cached_property
-    def trained_on(self) -> dict[str, list[float]]:
-        return state.ranges(self.dataset, self.rows.train)
+    def seen(self) -> Seen:
+        """What the weights that the run began with have seen counts, too."""
+        data, here = self.dataset.checksum, state.ranges(self.dataset, self.rows.train)
+        if self.recipe.start is None:
+            return Seen(data, [], here)
+        before = start.read(self.where)
+        return Seen(data, [*before.earlier, before.data], state.united(here, before.trained_on))

@@ -80,7 +80,7 @@ class Desk:
         if called == self._saved:
             return
         self._saved = called
-        made = state.snapshot(job.recipe, job.mode, self._at, job.dataset.checksum, job.trained_on, job.place.world)
+        made = state.snapshot(job.recipe, job.mode, self._at, job.seen, job.place.world)
         self._saver.start(called, made, self._at.progress.best_at)
 
     def stopped(self) -> bool:
@@ -104,7 +104,7 @@ def run(job: Job) -> None:
     LvrayError: a loss or a gradient that is not finite. Else as `batches` and storage.
     """
     called, saved = _resumed(job)
-    first = start.weights(job.where) if saved is None and job.recipe.start is not None else None
+    first = start.read(job.where).weights if saved is None and job.recipe.start is not None else None
     at = state.begin(job.recipe, job.mode, saved, first, job.dataset, job.place.device)
     desk = Desk(job, at, called) if job.place.rank == 0 else None
     try:

@@ -42,7 +42,7 @@ def _keep(job: Job, at: State, told: dict[str, Any]) -> None:
     """Write the folder, where this is the first worker; the others wait, since the error of any ends all."""
     if job.place.rank == 0:
         where = storage.join(job.where, FOLDER)
-        made = state.snapshot(job.recipe, job.mode, at, job.dataset.checksum, job.trained_on, job.place.world)
+        made = state.snapshot(job.recipe, job.mode, at, job.seen, job.place.world)
         checkpoints.write(where, to_files(made))
         text = json.dumps(told, indent=1).encode() + b"\n"
         storage.write_atomic(storage.join(where, "rows.json"), text, "the rows of the step")

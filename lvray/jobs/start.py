@@ -42,9 +42,9 @@ def put(run: str, files: Mapping[str, bytes]) -> None:
         patiently(partial(storage.put_if_absent, storage.join(storage.join(run, FOLDER), name), blob, name))
 
 
-def weights(run: str) -> dict[str, Any]:
-    """CheckpointError, EnvironmentFault."""
-    return checkpoints.read(storage.join(run, FOLDER)).weights
+def read(run: str) -> Checkpoint:
+    """What a run began with. CheckpointError, EnvironmentFault."""
+    return checkpoints.read(storage.join(run, FOLDER))
 
 
 def _text(value: Any) -> str:

@@ -19,8 +19,18 @@ from lvray.settings import Recipe
 from lvray.shards.dataset import Dataset
 
 Position = tuple[int, int]
+Ranges = dict[str, list[float]]
 ANY_MASS_G = [0.0, 1e4]
 """The range of data without masses: no mass lies outside."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run's weights have been trained on, as their checkpoint tells it."""
+
+    data: str
+    earlier: list[str]
+    trained_on: Ranges
 
 
 @dataclass
@@ -86,15 +96,13 @@ def begin(recipe: Recipe, mode: Mode, saved: Checkpoint | None, first: Mapping[s
     return State(model, optimiser, Progress(**saved.scheduler), (saved.epoch, saved.step))
 
 
-def snapshot(recipe: Recipe, mode: Mode, state: State, data: str, trained_on: dict[str, list[float]],
-             world: int) -> Checkpoint:
+def snapshot(recipe: Recipe, mode: Mode, state: State, seen: Seen, world: int) -> Checkpoint:
     """The run as it stands, its tensors copied to the CPU: training may go on at once."""
     epoch, step = state.position
     return Checkpoint(
         settings=recipe.model_dump(mode="json"), weights=_copied(state.model.state_dict()),
         optimiser=_copied(state.optimiser.state_dict()), scheduler=_copied(asdict(state.progress)), epoch=epoch,
-        step=step, seed=recipe.stream.seed, data=data, version=lvray.__version__, mode=asdict(mode), world=world,
-        trained_on=trained_on,
+        step=step, seed=recipe.stream.seed, version=lvray.__version__, mode=asdict(mode), world=world, **vars(seen),
         metrics=dict(state.progress.history[-1]) if state.progress.history else {})
 
 
@@ -106,7 +114,7 @@ def _copied(value: Any) -> Any:
     return [_copied(inner) for inner in value] if isinstance(value, list) else value
 
 
-def ranges(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, list[float]]:
+def ranges(dataset: Dataset, rows: NDArray[np.int64]) -> Ranges:
     """[least, greatest] of what the training studies were like."""
     index = dataset.index.take(rows)
     spacing, shape = np.array(index["spacing"].to_pylist()), np.array(index["shape"].to_pylist())
@@ -114,3 +122,7 @@ def ranges(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, list[float]]:
     facts = {"dz_mm": spacing[:, 0], "dy_mm": spacing[:, 1], "dx_mm": spacing[:, 2], "slices": shape[:, 0],
              "mass_g": np.array(masses or ANY_MASS_G)}
     return {name: [float(v.min()), float(v.max())] for name, v in facts.items()}
+
+
+def united(one: Ranges, other: Ranges) -> Ranges:
+    return {name: [min(low, other[name][0]), max(high, other[name][1])] for name, (low, high) in one.items()}

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from lvray.nets.resample import Points, resample, resample_labels, resample_shares
 
 PERCENTILES = (1.0, 99.5)
+ROUNDING = 1e-5
+"""Of the greatest intensity: an SD below it is none. Of float32 and a resampled constant."""
 
 Shape = tuple[int, int, int]
 Inside = npt.NDArray[np.bool_]
@@ -109,33 +111,25 @@ def take_mask(mask: npt.NDArray[np.uint8], placement: Placement,
 
 
 def put_back(mask_box: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
-    """A box's mask in the image's own grid: uint8 [box] -> uint8 [Z, Y, X], background outside the box."""
+    """The mask of a box of the image's own pixels: uint8 [box] -> uint8 [Z, Y, X], background outside the box."""
+    assert placement.grid is None
     if _shape(mask_box) != placement.box:
         raise ValueError(f"a mask of {mask_box.shape} for a box of {placement.box}")
+    inside, there = placement.shared()
     out = np.zeros(placement.shape, np.uint8)
-    if (grid := placement.grid) is None:
-        inside, there = placement.shared()
-        out[inside] = mask_box[there]
-    else:
-        at, seen = placement.in_box(grid)
-        out[:, seen] = resample_labels(mask_box[:len(out)], at, _back(grid))
+    out[inside] = mask_box[there]
     return out
 
 
 def shares_put_back(shares: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
-    """The mask, in the image's own grid, of shares of the labels 1 to K in a box that has a grid of its own: uint8
-    [K, box], in 255ths -> uint8 [Z, Y, X]. Borders lie between the box's pixels, where the shares say, not along
-    them."""
+    """The mask, in the image, of shares of the labels 1 to K in a box of pixels of its own: uint8 [K, box], in 255ths
+    -> uint8 [Z, Y, X]. Borders lie between the box's pixels, where the shares say, not along them."""
     assert placement.grid is not None
     at, seen = placement.in_box(placement.grid)
     out = np.zeros(placement.shape, np.uint8)
-    out[:, seen] = resample_shares(shares[:, :len(out)], at, _back(placement.grid))
+    y, x = placement.grid.step
+    out[:, seen] = resample_shares(shares[:, :len(out)], at, (1 / y, 1 / x))
     return out
-
-
-def _back(grid: Grid) -> tuple[float, float]:
-    """By how many of the box's rows and columns those of the image lie apart."""
-    return 1 / grid.step[0], 1 / grid.step[1]
 
 
 def _offsets(size: tuple[int, ...], middle: tuple[float, float]) -> tuple[Line, Line]:
@@ -155,9 +149,10 @@ def _within(at: tuple[Line, Line], size: tuple[int, ...]) -> tuple[Points, Insid
 def _normalised(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     values = image.astype(np.float32)
     values = values.clip(*_percentiles(values))
+    rounding = ROUNDING * np.abs(values).max()
     values -= values.mean(dtype=np.float64)
     sd = values.std(dtype=np.float64)
-    return values / np.float32(sd) if sd > 0 else np.zeros_like(values)
+    return values / np.float32(sd) if sd > rounding else np.zeros_like(values)
 
 
 def _percentiles(values: npt.NDArray[np.float32]) -> tuple[np.float32, np.float32]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ class Checkpoint:
     trained_on: dict[str, list[float]]
     """[least, greatest] of each fact about the training studies: "dz_mm", "dy_mm", "dx_mm", "slices", "mass_g"."""
     metrics: dict[str, float]
+    earlier: list[str] = field(default_factory=list)
+    """Checksums of the data that the weights which the run began with were trained on, the latest last."""
 
 
 def to_files(checkpoint: Checkpoint) -> dict[str, bytes]:

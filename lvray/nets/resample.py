@@ -28,7 +28,8 @@ def resample(image: npt.NDArray[np.generic], at: Points, step: Step) -> Floats:
 
 
 def resample_labels(mask: npt.NDArray[np.uint8], at: Points, step: Step) -> npt.NDArray[np.uint8]:
-    """uint8 [Z, Y, X] -> uint8 [Z, P]: the label that fills most of each point's pixel."""
+    """uint8 [Z, Y, X] -> uint8 [Z, P]: the label of the greatest share of what a point is made of,
+    the lowest of several."""
     return _greatest({int(label): resample(mask == label, at, step) for label in np.unique(mask)})
 
 
@@ -41,7 +42,6 @@ def resample_shares(shares: npt.NDArray[np.uint8], at: Points, step: Step) -> np
 
 
 def _greatest(shares: dict[int, Floats]) -> npt.NDArray[np.uint8]:
-    """The label of the greatest share of each point, the lowest of several."""
     labels = sorted(shares)
     out: npt.NDArray[np.uint8] = np.array(labels, np.uint8)[np.argmax([shares[label] for label in labels], 0)]
     return out

@@ -19,3 +19,10 @@ def located(checkpoint: str) -> str:
 def weights_sha256() -> str:
     sums: dict[str, str] = json.loads((files(__package__) / "seg" / "checksums.json").read_text())
     return sums["weights.safetensors"]
+
+
+@cache
+def data() -> frozenset[str]:
+    """Checksums of the data sets that they were trained on: generated hearts, and real patients among such."""
+    state = json.loads((files(__package__) / "seg" / "state.json").read_text())
+    return frozenset([state["data"], *state.get("earlier", [])])

@@ -94,7 +94,7 @@ def trained(recipe: Recipe) -> State:
 def saved(recipe: Recipe, at: State, run: str) -> tuple[float, float]:
     """As jobs/loop.py does it."""
     saver, began = checkpoints.Saver(run, recipe.saving.keep), time.perf_counter()
-    saver.start(checkpoints.name(*at.position), state.snapshot(recipe, MODE, at, "", {}, 1), None)
+    saver.start(checkpoints.name(*at.position), state.snapshot(recipe, MODE, at, state.Seen("", [], {}), 1), None)
     held = time.perf_counter() - began
     saver.wait()
     return held, time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Whether 90 % intervals, fitted on generated hearts as `lvray calibrate` fits them, hold a patient's mass."""
+"""Whether a 90 % interval, split-conformal by generated hearts, holds a patient's mass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEARTS = 60
 
 
 def fitted(predictor: Predictor, data: str) -> Intervals:
-    """On so many of the data set's calibration hearts; not centred."""
+    """Around the raw estimate, by so many of the data set's calibration hearts, fewer where it has not as many."""
     dataset = open_dataset(data)
     estimated, true = [], []
     for _, row in scan(dataset, select(dataset, ["calibration"])[:HEARTS]):
@@ -28,8 +28,8 @@ def fitted(predictor: Predictor, data: str) -> Intervals:
 
 
 def holds(intervals: Intervals, patient: Patient, error: float) -> bool:
-    """Whether the expert's grams lie in the interval of an estimate that is off by `error` of them. Where the spacing
-    is only assumed, so are both."""
+    """Whether the expert's grams lie in the interval of an estimate, of the whole stack, that is off by `error` of
+    them. Of a patient whose spacing is only assumed, the grams are too, and the interval's width beside them."""
     true = grams(patient.mask, patient.spacing)
     low, high = intervals.of(true * (1 + error), None)
     return low <= true <= high

@@ -52,7 +52,7 @@ from scripts.weights.turn import changes
 
 LOOKS = Path(__file__).parent / "LOOKS.md"
 THIRDS = ("base", "middle", "apex")
-AS_IT_IS, ALL_PIECES = "as it is", "all pieces"
+AS_IT_IS, IMAGES_AXES, ALL_PIECES = "as it is", "along the image's axes", "all pieces"
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,16 @@ def dice(one: NDArray[np.uint8], other: NDArray[np.uint8], label: int) -> float:
 
 
 def ways(predictor: Predictor) -> dict[str, Predictor]:
-    """Without each part of what surrounds the network, or with more of it; see `drawn_by` for the last."""
+    """Without each part of what surrounds the network, or with more of it; see `drawn_by` for the last two."""
     return {**{f"{views} views": with_network(predictor, views=views) for views in (1, 2, 8)},
-            "the image's middle": with_network(predictor, centre="image"), ALL_PIECES: predictor}
+            "the image's middle": with_network(predictor, centre="image"),
+            IMAGES_AXES: predictor, ALL_PIECES: predictor}
 
 
 def drawn_by(way: str, predictor: Predictor, row: Row | Patient) -> Drawn:
     centre = row.heart_yx if isinstance(row, Row) else row.centre_yx
     with patch("lvray.nets.predict.keep_largest", lambda mask: mask) if way == ALL_PIECES else nullcontext():
-        return predictor.segment(row.image, row.spacing, centre, tilt(row.affine))
+        return predictor.segment(row.image, row.spacing, centre, 0.0 if way == IMAGES_AXES else tilt(row.affine))
 
 
 def generated(way: str, predictor: Predictor, data: str) -> list[Case]:
@@ -253,6 +254,8 @@ def main() -> int:
         if not FOLDER.exists():
             print("the Sunnybrook patients are not here", file=sys.stderr)
             return 4
+        if predictor.checkpoint.settings["start"] is not None:
+            asked.error("--real: weights that went on from others may have seen these patients: leave_one_out.py")
         cases = [one_of(predictor, patient, args.pictures) for patient in patients()]
         found["real"] = real(cases)
         print(line("real patients", found["real"]))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from lvray.jobs import generate
 from lvray.recipes import named
 from lvray.settings import Tensorize
-from lvray.shards import manifest, parts, writer
+from lvray.shards import manifest, parts, storage, writer
 from lvray.shards.identity import fingerprint, keyed
 from lvray.shards.schema import Row, to_arrow
 from scripts.weights.patients import Patient
@@ -28,10 +28,11 @@ SETTINGS = Tensorize()
 
 
 def write(folder: Path, patients: Sequence[Patient]) -> None:
-    """The data set, in an order that mixes them; nothing where it is there already."""
+    """The data set, in an order that mixes them; nothing where it is there already. Of one lvray: a folder of another's
+    keeps that one's rows."""
     if (folder / manifest.name(1)).exists():
         return
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     hearts = (replace(generate.row(SEED, number, SETTINGS), split="train") for number in range(GENERATED))
     rows = [*hearts, *(row for patient in patients for row in _rows(patient))]
     work = str(folder / parts.FOLDER)
@@ -40,6 +41,7 @@ def write(folder: Path, patients: Sequence[Patient]) -> None:
     made = writer.write(str(folder), work, pa.concat_tables(notes).combine_chunks(), [], studies=len(notes),
                         key=fingerprint(generate.KEY), settings=SETTINGS)
     manifest.publish(str(folder), made)
+    storage.delete_tree(work, "the parts")
 
 
 def _rows(patient: Patient) -> Iterator[Row]:

@@ -30,6 +30,9 @@ def test_a_run_begins_with_the_weights_of_another_and_goes_on_from_its_own_copy(
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-4) for name in theirs)
     assert (tmp_path / "run" / "start" / WEIGHTS).read_bytes() == (seg.best / WEIGHTS).read_bytes()
 
+    began, state = (json.loads((best / "state.json").read_text()) for best in (seg.best, tmp_path / "run" / "best"))
+    assert state["earlier"] == [began["data"]]
+
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     assert tune(cohort, tmp_path / "run", lvray, "--from", str(seg.best), **alike).out == said.out
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before

@@ -80,9 +80,10 @@ def test_padding_is_zero_and_takes_no_part_in_the_statistics() -> None:
     assert np.count_nonzero(out) == np.count_nonzero(out[:2, 3:13, 3:13])
 
 
+@pytest.mark.parametrize("grid", [None, box.Grid((1.2, 1.2)), box.Grid((0.7, 0.9), 0.4)])
 @pytest.mark.parametrize("value", [0, -3, 12345])
-def test_constant_image_gives_zeros(value: int) -> None:
-    out, _ = box.take(np.full((2, 8, 8), value, np.int16), None, (2, 8, 8))
+def test_constant_image_gives_zeros(value: int, grid: box.Grid | None) -> None:
+    out, _ = box.take(np.full((2, 8, 8), value, np.int16), None, (2, 8, 8), grid)
     assert not out.any()
 
 

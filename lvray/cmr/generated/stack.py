@@ -66,7 +66,7 @@ class Stack:
 
 
 def stack(r: np.random.Generator, body: Ventricle) -> Stack:
-    """Most stacks reach from above the base to below the apex; one in eight begins or ends within the heart."""
+    """Seven in eight begin at the base or above it; half end below the apex, half in the heart's last slice."""
     pixel = _pixel(r)
     above, below = uniform(r, -0.2, 2.3), uniform(r, -0.5, 1.6)
     if chance(r, 0.12):

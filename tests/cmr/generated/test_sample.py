@@ -108,11 +108,11 @@ def test_wall_encloses_cavity_but_at_the_outflow(hearts: list[Sample]) -> None:
     assert closed > 4 * open_ > 0
 
 
-def test_the_ends_of_a_stack_are_mostly_free_of_labels(hearts: list[Sample]) -> None:
-    """Above the base and below the apex there is nothing to outline, and most stacks reach there."""
+def test_stacks_begin_and_end_beside_the_heart_and_in_it(hearts: list[Sample]) -> None:
+    """Above the base and below the apex there is nothing to outline: most begin there, about half end there."""
     first, last = (np.mean([not heart.mask[end].any() for heart in hearts]) for end in (0, -1))
     assert 0.5 < first < 1
-    assert 0.2 < last < 1
+    assert 0.3 < last < 0.7
 
 
 def test_above_the_base_nothing_counts() -> None:
