@@ -235,7 +235,7 @@ def estimate_text(value: dict[str, Any]) -> str:
         mass += (f", centred {value['centred_g']:.1f} g ({100 * value['interval_level']:.0f} % interval {low:.0f} to"
                  f" {high:.0f} g)")
     lines = [f"{value['name']}: {mass} ({value['method']}; ED is phase {value['ed_phase']};"
-             f" {value['slices']} slices; {dz:.2f} x {dy:.3f} x {dx:.3f} mm)"]
+             f" {value['slices']} of {len(value['stack_instances'])} slices; {dz:.2f} x {dy:.3f} x {dx:.3f} mm)"]
     volumes = [f"{label} {value[key]:.1f} {unit}" for key, label, unit in
                (("edv_ml", "EDV", "mL"), ("esv_ml", "ESV", "mL"), ("lvmi_g_m2", "LVMI", "g/m2"))
                if value[key] is not None]

@@ -41,7 +41,8 @@ class Estimate:
 
     centred_g: mass_g less the network's bias, where the checkpoint was calibrated; interval_g: (low, high) around it,
     in which the manual mass lies with the probability interval_level. lvmi_g_m2 is of mass_g. ed_phase counts from 1
-    among the phases present; ed_instances are the InstanceNumbers of the images that the mass comes from, base to apex.
+    among the phases present; ed_instances are the InstanceNumbers of the images that the mass comes from, base to apex,
+    stack_instances those of all slices at ED, which the areas are of (None: no image; of a data set's row none at all).
     agreement: 0 to 1, how far the network draws the same wall in the turned and mirrored study (nets/trained.Drawn).
     cavity_mm2, myocardium_mm2: areas in the mask, by slice, base to apex. mask: uint8 [Z, Y, X] at ED in the study's
     own grid (`affine`), where there is one.
@@ -55,6 +56,7 @@ class Estimate:
     lvmi_g_m2: float | None
     ed_phase: int
     ed_instances: list[int]
+    stack_instances: list[int | None]
     spacing_mm: Spacing
     slices: int
     edv_ml: float | None = None
@@ -116,14 +118,18 @@ def measure_contours(cine: Cine, folder: Path) -> Estimate:
 
 
 def measure_mask(cine: Cine, file: Path) -> Estimate:
-    """From a NIfTI mask in the study's grid, at the ED that `predict` finds. StudyRefused: see read_mask; no wall."""
+    """From a NIfTI mask in the study's grid, at the ED that `predict` finds. StudyRefused: see read_mask; no wall, or
+    one within the cavity."""
     mask = read_mask(file, cine.shape, cine.affine)
     if not (mask == MYOCARDIUM).any():
         raise StudyRefused(Reason.NO_OUTLINES, "the mask holds no myocardium (label 2)")
+    if _inside_out(mask):
+        raise StudyRefused(Reason.MASK_MISMATCH, "the mask's myocardium (label 2) lies within its cavity (label 1): are"
+                           " the labels exchanged?")
     ed = end_diastole(cine)
     mass = grams(mask, cine.spacing)
-    return _estimate(cine, "mask", ed.volume.phase, _slices(mask), mass, ed.flags | mask_flags(mask, mass), mask,
-                     **_volumes(mask, cine.spacing))
+    flags = ed.flags | mask_flags(mask, mass) | ({Flag.OUTLINES_OFF_HEART} if off_heart(mask, ed) else set())
+    return _estimate(cine, "mask", ed.volume.phase, _slices(mask), mass, flags, mask, **_volumes(mask, cine.spacing))
 
 
 def predict(cine: Cine, predictor: Predictor) -> Estimate:
@@ -170,7 +176,8 @@ def _predicted(seen: View, method: Method, mass: float, slices: Collection[int],
     network = {"kind": by.network["kind"], "recipe": by.checkpoint.settings["name"], "weights": by.weights_sha256[:16]}
     return Estimate(
         method=method, mass_g=mass, lvmi_g_m2=lvmi(mass, seen.height_cm, seen.weight_kg), ed_phase=seen.phase + 1,
-        ed_instances=[seen.instances[z] for z in slices if seen.instances], spacing_mm=seen.own_spacing,
+        ed_instances=[seen.instances[z] for z in slices if seen.instances], stack_instances=list(seen.instances),
+        spacing_mm=seen.own_spacing,
         slices=len(slices), quality=sorted(flags),
         network=network, affine=seen.affine, **of_intervals, **of_mask)
 
@@ -185,6 +192,18 @@ def _outside_training(by: Trained, seen: View) -> set[Flag]:
 
 def _outside(by: Trained, flag: Flag, **facts: float) -> set[Flag]:
     return {flag} if by.outside_training(**facts) else set()
+
+
+def _inside_out(mask: NDArray[np.uint8]) -> bool:
+    """Whether the cavity lies farther from the middle of each slice than the wall, in most that have both."""
+    farther = []
+    for plane in mask:
+        at = [np.argwhere(plane == label) for label in (CAVITY, MYOCARDIUM)]
+        if all(map(len, at)):
+            middle = np.concatenate(at).mean(0)
+            cavity, wall = (np.linalg.norm(pixels - middle, axis=1).mean() for pixels in at)
+            farther.append(cavity > wall)
+    return bool(farther) and bool(np.mean(farther) > 0.5)
 
 
 def _slices(mask: NDArray[np.uint8]) -> list[int]:
@@ -207,9 +226,10 @@ def _measured(cine: Cine, method: Method, m: Measurement) -> Estimate:
 
 def _estimate(cine: Cine, method: Method, phase: int, slices: Collection[int], mass: float | None,
               flags: Collection[Flag], mask: NDArray[np.uint8], **volumes: Any) -> Estimate:
-    instances = [f.instance for z in slices if (f := cine.frames[z][phase]) is not None]
+    stack = [None if (f := row[phase]) is None else f.instance for row in cine.frames]
+    instances = [at for z in slices if (at := stack[z]) is not None]
     height, weight, _ = cine.person
     return Estimate(
         method=method, mass_g=mass, lvmi_g_m2=None if mass is None else lvmi(mass, height, weight),
-        ed_phase=phase + 1, ed_instances=instances, spacing_mm=cine.spacing, slices=len(slices),
+        ed_phase=phase + 1, ed_instances=instances, stack_instances=stack, spacing_mm=cine.spacing, slices=len(slices),
         quality=sorted({*cine.flags, *flags}), mask=mask, affine=cine.affine, **volumes)

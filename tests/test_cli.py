@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import nibabel as nib
+import numpy as np
 import pydicom
 import pytest
 
@@ -42,8 +44,8 @@ COMMANDS = {
     "evaluate": ["--data", "--out", "--checkpoint", "--split", "--estimates", "--masks", "--outcomes", "--trained-on",
                  "--allow-leakage", "--no-pictures", "--hide-small", "--key", "--json"],
     "measure": ["--contours", "--mask", "--key", "--show-paths", "--json"],
-    "predict": ["--checkpoint", "--out", "--mask", "--masks", "--key", "--max-rejects", "--set", "--show-paths",
-                "--json"],
+    "predict": ["--checkpoint", "--out", "--mask", "--image", "--masks", "--key", "--max-rejects", "--set",
+                "--show-paths", "--json"],
     "serve": ["--checkpoint", "--host", "--port", "--keys", "--set"],
     "tune": ["--data", "--run", "--trials", "--concurrent", "--space", "--seed", "--workers", "--set", "--track",
              "--json"],
@@ -139,8 +141,8 @@ def test_a_good_study_is_measured(lvray: Lvray, study: Path) -> None:
     said = lvray("measure", study, "--json")
     assert (said.code, said.err) == (0, "")
     [found] = said.objects()
-    assert {"mass_g", "method", "ed_phase", "ed_instances", "spacing_mm", "slices", "quality", "edv_ml", "esv_ml", "ef",
-            "lvmi_g_m2"} <= set(found)
+    assert {"mass_g", "method", "ed_phase", "ed_instances", "stack_instances", "spacing_mm", "slices", "quality",
+            "edv_ml", "esv_ml", "ef", "lvmi_g_m2"} <= set(found)
     assert (found["method"], found["ed_phase"], found["study"]) == ("overlay", 1, 1)
     assert EID not in said.out
     assert f"LV mass {found['mass_g']:.1f} g" in lvray("measure", study).out
@@ -219,6 +221,7 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
     (["measure", "STUDY", "--contours", EID], 2, "--contours: there is no folder of that name"),
     (["predict", "STUDY", "--checkpoint", "absent"], 2, "no finished checkpoint there"),
     (["predict", "STUDY", "STUDY", "--mask", "m.nii.gz", "--checkpoint", "absent"], 2, "--mask names one file"),
+    (["predict", "STUDY", "--image", "m.png", "--checkpoint", "absent"], 2, "--image: give a name that ends"),
     (["predict", "STUDY", "STUDY", "--out", "o", "--checkpoint", "absent"], 2, "with --out give one source"),
     (["tensorize", "STUDY", "OUT", "--key", "absent"], 2, "--key: cannot read the key file"),
     (["tensorize", "STUDY", "s3://bucket/shards"], 2, "an object store needs a key"),
@@ -258,6 +261,16 @@ def test_wrong_use_is_one_line_before_any_work(lvray: Lvray, study: Path, tmp_pa
     assert says in said.err
     assert EID not in said.err
     assert not [p for p in tmp_path.iterdir() if p.name != "config"]
+
+
+def test_the_images_that_a_mask_lies_on(lvray: Lvray, study: Path, tmp_path: Path) -> None:
+    mask, image = tmp_path / "mask.nii.gz", tmp_path / "ed.nii.gz"
+    said = lvray("predict", study, "--mask", mask, "--image", image, "--json")
+    assert said.code == 0, said.err
+    one, other = (nib.nifti1.Nifti1Image.from_filename(file) for file in (mask, image))
+    assert one.shape == other.shape
+    np.testing.assert_array_equal(one.affine, other.affine)
+    assert np.ptp(np.asarray(other.dataobj)) > 100
 
 
 def test_a_mask_that_is_none_refuses_the_study(lvray: Lvray, study: Path, tmp_path: Path) -> None:

@@ -214,10 +214,10 @@ def test_a_study_is_named_by_position_and_keyed_hash_and_by_path_only_on_demand(
 
 def test_an_estimate_for_people_says_what_is_doubtful() -> None:
     value = {"name": "study 1", "mass_g": None, "method": "contours", "ed_phase": 2, "slices": 3,
-             "spacing_mm": (10.0, 1.5, 1.25), "edv_ml": 100.0, "esv_ml": 40.0, "ef": 0.6, "lvmi_g_m2": None,
-             "quality": ["epicardium_absent", "wide_pitch"]}
+             "stack_instances": [3, 4, 5, 6], "spacing_mm": (10.0, 1.5, 1.25), "edv_ml": 100.0, "esv_ml": 40.0,
+             "ef": 0.6, "lvmi_g_m2": None, "quality": ["epicardium_absent", "wide_pitch"]}
     first, volumes, flag, wide = console.estimate_text(value).splitlines()
-    assert first == "study 1: no LV mass (contours; ED is phase 2; 3 slices; 10.00 x 1.500 x 1.250 mm)"
+    assert first == "study 1: no LV mass (contours; ED is phase 2; 3 of 4 slices; 10.00 x 1.500 x 1.250 mm)"
     assert volumes == "  EDV 100.0 mL, ESV 40.0 mL, EF 60 %"
     assert flag.startswith("  ! epicardium_absent: ")
     assert wide == "  ! wide_pitch: slices more than 12 mm apart: is every second one missing?"

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from lvray.cmr.archive import folder_members, zip_members
+from lvray.cmr.ed import end_diastole
 from lvray.cmr.geometry import canonical
-from lvray.cmr.nifti import write_mask
+from lvray.cmr.nifti import write
 from lvray.cmr.phantom.participant import Participant, participant
 from lvray.cmr.phantom.people import PhantomOptions
 from lvray.cmr.phantom.ukb import write_participant
@@ -32,9 +33,9 @@ from lvray.nets.predict import Predictor
 from lvray.nets.trained import Drawn
 
 OPTIONS = PhantomOptions(phases=4, slices=7, rows=80, columns=72)
-KEYS = {"mass_g", "method", "ed_phase", "ed_instances", "spacing_mm", "slices", "quality", "edv_ml", "esv_ml", "ef",
-        "lvmi_g_m2", "network", "versions", "centred_g", "interval_g", "interval_level", "cavity_mm2", "myocardium_mm2",
-        "agreement"}
+KEYS = {"mass_g", "method", "ed_phase", "ed_instances", "stack_instances", "spacing_mm", "slices", "quality", "edv_ml",
+        "esv_ml", "ef", "lvmi_g_m2", "network", "versions", "centred_g", "interval_g", "interval_level", "cavity_mm2",
+        "myocardium_mm2", "agreement"}
 RANGES: dict[str, list[float]] = {
     "dz_mm": [9.0, 11.0], "dy_mm": [1.0, 3.0], "dx_mm": [1.0, 3.0], "slices": [6, 13], "mass_g": [0.0, 1e4],
 }
@@ -215,17 +216,33 @@ def test_predict_edit_measure_gives_the_same_grams(cine: Cine, bright: Predictor
     predicted = predict(cine, bright)
     assert predicted.mask is not None
     file, edited = tmp_path / "mask.nii.gz", tmp_path / "edited.nii.gz"
-    write_mask(file, predicted.mask, predicted.affine)
+    write(file, predicted.mask, predicted.affine)
     nib.save(nib.as_closest_canonical(nib.load(file)), edited)
     for path in (file, edited):
         measured = measure_mask(cine, path)
         keep = KEYS - {"method", "network", "quality", "agreement"}
         assert {k: measured.to_dict()[k] for k in keep} == {k: predicted.to_dict()[k] for k in keep}
         assert measured.method == "mask"
-    write_mask(file, np.minimum(predicted.mask, 1), predicted.affine)
+    write(file, np.minimum(predicted.mask, 1), predicted.affine)
     with pytest.raises(StudyRefused, match="no myocardium") as refused:
         measure_mask(cine, file)
     assert refused.value.reason == Reason.NO_OUTLINES
+
+
+def test_a_mask_that_cannot_be_the_ventricles_is_refused_or_flagged(cine: Cine, tmp_path: Path) -> None:
+    file, (rows, columns) = tmp_path / "mask.nii.gz", cine.shape[1:]
+    r = np.hypot(*np.mgrid[:rows, :columns] - np.array(end_diastole(cine).centre_yx)[:, None, None])
+    ring = np.stack([np.where(r < 8, 1, np.where(r < 12, 2, 0)).astype(np.uint8)] * len(cine.frames))
+    write(file, ring, cine.affine)
+    assert "outlines_off_heart" not in measure_mask(cine, file).quality
+    write(file, np.roll(ring, rows // 3, 1), cine.affine)
+    assert "outlines_off_heart" in measure_mask(cine, file).quality
+    write(file, np.array([0, 2, 1], np.uint8)[ring], cine.affine)
+    with pytest.raises(StudyRefused, match="labels exchanged"):
+        measure_mask(cine, file)
+    write(file, ring[1:], cine.affine)
+    with pytest.raises(StudyRefused, match=f"{len(ring) - 1} x {rows} x {columns} voxels .* the study {len(ring)} x"):
+        measure_mask(cine, file)
 
 
 def test_names_and_order_do_not_matter(cine: Cine, files: dict[str, bytes], bright: Predictor, tmp_path: Path) -> None:

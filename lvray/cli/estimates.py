@@ -18,6 +18,8 @@ from lvray.errors import StudyRefused, UseError
 from lvray.settings import Predict
 from lvray.weights.own import DEFAULT, located
 
+NIFTI = (".nii.gz", ".nii")
+
 
 class Split(StrEnum):
     HOLDOUT = "holdout"
@@ -101,7 +103,8 @@ def calibrate(checkpoint: Annotated[str, typer.Argument(help="URI of a checkpoin
 
 def measure(study: Annotated[str, typer.Argument(help="A folder, a zip, or a URI of one.")],
             contours: Annotated[Path | None, typer.Option(help="Folder of text contours, Sunnybrook's.")] = None,
-            mask: Annotated[Path | None, typer.Option(help="NIfTI mask: 1 cavity, 2 myocardium.")] = None,
+            mask: Annotated[Path | None, typer.Option(
+                help="NIfTI mask of the whole stack at end diastole: 1 cavity, 2 myocardium.")] = None,
             key: Key = None, show_paths: ShowPaths = False, as_json: Json = False) -> None:
     """LV mass from outlines that exist: contour files, a mask, or (without either) the overlays in the DICOM.
 
@@ -124,6 +127,7 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
             checkpoint: Annotated[str, typer.Option(help="URI of a checkpoint, or lvray's own weights.")] = DEFAULT,
             out: Annotated[str | None, typer.Option(help="URI: predict a whole cohort into Parquet tables.")] = None,
             mask: Annotated[Path | None, typer.Option(help="Write the mask as NIfTI (one study).")] = None,
+            image: Annotated[Path | None, typer.Option(help="And the images at ED that it lies on.")] = None,
             masks: Annotated[bool, typer.Option("--masks", help="A cohort's masks too, as NIfTI.")] = False,
             key: Key = None, max_rejects: MaxRejects = 0.1, sets: Set = None, show_paths: ShowPaths = False,
             as_json: Json = False, check_only: Check = False) -> None:
@@ -138,11 +142,15 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
     if masks or sets:
         raise UseError("--masks and --set are of a cohort: give --out too; --mask FILE is one study's mask")
     from lvray import estimate
-    from lvray.cmr.nifti import write_mask
+    from lvray.cmr import nifti
+    from lvray.cmr.ed import end_diastole
     from lvray.jobs.estimates import fetch
 
-    if mask is not None and len(studies) > 1:
-        raise UseError("--mask names one file: give one study")
+    for option, file in (("--mask", mask), ("--image", image)):
+        if file is not None and len(studies) > 1:
+            raise UseError(f"{option} names one file: give one study")
+        if file is not None and not file.name.endswith(NIFTI):
+            raise UseError(f"{option}: give a name that ends in {' or '.join(NIFTI)}")
     predictor = fetch(checkpoint)
 
     def one(cine: Any) -> Any:
@@ -150,7 +158,9 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
         if mask is not None:
             if found.mask is None:
                 raise UseError("--mask: a regressor makes no mask; give a segmenter's checkpoint")
-            write_mask(mask, found.mask, found.affine)
+            nifti.write(mask, found.mask, found.affine)
+        if image is not None:
+            nifti.write(image, end_diastole(cine).volume.image, found.affine)
         return found
 
     _each(studies, key_if_given(key), show_paths, as_json, one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,13 +18,14 @@ SAME_PLACE_MM = 0.1
 """NIfTI keeps affines in float32; corners must agree to this."""
 
 
-def write_mask(file: Path, mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
-    """mask uint8 [Z, Y, X]; affine: index (z, y, x, 1) to patient LPS mm. EnvironmentFault: cannot be written."""
+def write(file: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """A mask, or an image: [Z, Y, X]; affine: index (z, y, x, 1) to patient LPS mm. EnvironmentFault: cannot be
+    written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(_image(mask, affine), file)
+        nib.save(_image(volume, affine), file)
     except (OSError, nib.filebasedimages.ImageFileError) as e:
-        raise EnvironmentFault("cannot write the mask: give a writable name that ends in .nii.gz") from e
+        raise EnvironmentFault(f"cannot write {file.name}: give a writable name that ends in .nii.gz") from e
 
 
 def mask_bytes(mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
@@ -45,7 +47,9 @@ def read_mask(file: Path, shape: tuple[int, int, int], affine: NDArray[np.float6
     except Exception as e:  # nibabel and gzip raise whatever the damaged bytes lead to
         raise StudyRefused(Reason.UNREADABLE_FILE, "the mask is not a NIfTI file that can be read") from e
     if mask.shape != shape:
-        raise StudyRefused(Reason.MASK_MISMATCH, "the mask's grid is not the study's: another one's?")
+        has, wanted = (" x ".join(map(str, one)) for one in (mask.shape, shape))
+        raise StudyRefused(Reason.MASK_MISMATCH, f"the mask has {has} voxels (slices, rows, columns), the study"
+                           f" {wanted}: cut out, or another study's?")
     corners = np.array([(x, y, z, 1) for x in (0, shape[2]) for y in (0, shape[1]) for z in (0, shape[0])])
     if np.abs(corners @ (place - _ras(affine)).T).max() > SAME_PLACE_MM:
         raise StudyRefused(Reason.MASK_MISMATCH, "the mask lies elsewhere in space than the study: another study's?")
@@ -54,7 +58,7 @@ def read_mask(file: Path, shape: tuple[int, int, int], affine: NDArray[np.float6
     return np.ascontiguousarray(mask.astype(np.uint8))
 
 
-def _image(mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> nib.nifti1.Nifti1Image:
+def _image(mask: NDArray[Any], affine: NDArray[np.float64]) -> nib.nifti1.Nifti1Image:
     image = nib.Nifti1Image(mask.transpose(2, 1, 0), _ras(affine))
     image.header.set_xyzt_units("mm")
     return image

@@ -47,12 +47,14 @@ class Estimate(Document):
     lvmi_g_m2: float | None = Field(examples=[50.2])
     ed_phase: int = Field(description="From 1.", examples=[1])
     ed_instances: list[int] = Field(description="InstanceNumbers of the images that the mass comes from, base to apex.")
+    stack_instances: list[int | None] = Field(description="InstanceNumbers of all slices at ED, base to apex: areas are"
+                                              " of these.")
     spacing_mm: tuple[float, float, float] = Field(examples=[[10.0, 1.83, 1.83]])
-    slices: int = Field(description="That the mass comes from; areas are of all slices.", examples=[10])
+    slices: int = Field(description="That the mass comes from.", examples=[10])
     edv_ml: float | None = Field(examples=[121.3])
     esv_ml: float | None
     ef: float | None
-    cavity_mm2: list[float] | None = Field(description="Area in every slice of the stack, base to apex.")
+    cavity_mm2: list[float] | None = Field(description="Area in every slice, as in stack_instances.")
     myocardium_mm2: list[float] | None = Field(description="The same of the wall.")
     agreement: float | None = Field(description="How far the network draws the same wall in the turned and mirrored"
                                     " study, 0 to 1.", examples=[0.93])

@@ -1,16 +1,17 @@
 """How well a segmenter draws hearts that it was not trained on.
 
-    python -m scripts.weights.judge --checkpoint URI --data SHARDS [--ablate]
-    python -m scripts.weights.judge --checkpoint URI --trust MANY --seed SEED --data SHARDS
-    python -m scripts.weights.judge --checkpoint URI --turns MANY --seed SEED
-    python -m scripts.weights.judge --checkpoint URI --seconds ZIP
+    python -m scripts.weights.judge --data SHARDS [--ablate]
+    python -m scripts.weights.judge --trust MANY --seed SEED --data SHARDS
+    python -m scripts.weights.judge --turns MANY --seed SEED
+    python -m scripts.weights.judge --seconds ZIP
     python -m scripts.weights.judge --checkpoint URI --real --why TEXT [--pictures FOLDER]
 
---data: the holdout of a data set of generated hearts, whose masks are exact. --ablate: without each part of what
-surrounds the network, too. --trust: how often wrong studies (wrong.py) and good ones are called not trustworthy, so
-many of each kind. --turns: how far the grams change when phantoms and the Sunnybrook studies are turned or mirrored in
-their plane (turn.py). --real: the seven Sunnybrook patients with an epicardium; every such look is noted in LOOKS.md,
-with what has changed since the last one (--why). Tables for people; the last line of stdout is one JSON object.
+--checkpoint: its URI; without it lvray's own weights. --data: the holdout of a data set of generated hearts, whose
+masks are exact. --ablate: without each part of what surrounds the network, too. --trust: how often wrong studies
+(wrong.py) and good ones are called not trustworthy, so many of each kind. --turns: how far the grams change when
+phantoms and the Sunnybrook studies are turned or mirrored in their plane (turn.py). --real: the seven Sunnybrook
+patients with an epicardium; every such look is noted in LOOKS.md, with what has changed since the last one (--why).
+Tables for people; the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from lvray.nets.trained import Drawn
 from lvray.shards.dataset import open_dataset, select
 from lvray.shards.schema import Row
 from lvray.shards.stream import scan
+from lvray.weights.own import DEFAULT, located
 from scripts.weights.patients import FOLDER, Patient, patients
 from scripts.weights.trust import counted, good_ones, wrong_ones
 from scripts.weights.turn import changes
@@ -217,7 +219,7 @@ def note(predictor: Predictor, found: dict[str, Any], cases: list[Case], why: st
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--checkpoint", required=True)
+    asked.add_argument("--checkpoint", default=DEFAULT)
     asked.add_argument("--data")
     asked.add_argument("--ablate", action="store_true")
     asked.add_argument("--trust", type=int, metavar="MANY")
@@ -228,7 +230,7 @@ def main() -> int:
     asked.add_argument("--why")
     asked.add_argument("--pictures", type=Path)
     args = asked.parse_args()
-    predictor = fetch(args.checkpoint)
+    predictor = fetch(located(args.checkpoint))
     found: dict[str, Any] = {"weights_sha256": predictor.weights_sha256}
     if args.seconds:
         found["seconds"] = seconds(predictor, args.seconds.read_bytes())

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lvray.cmr.nifti import write_mask
+from lvray.cmr.nifti import write as write_mask
 from lvray.errors import UseError
 from lvray.jobs.external import files_of, from_csv, from_masks, outcomes_of, overlaps_of
 from lvray.shards.dataset import Dataset

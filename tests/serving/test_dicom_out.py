@@ -109,8 +109,8 @@ def estimate_of(cine: Cine, **more: Any) -> Estimate:
     mask[1, 3, 2:20], mask[3, 15, 7] = 2, 1
     return Estimate(**{
         "method": "ML4Hseg", "mass_g": 101.25, "interval_g": (90.0, 115.0), "interval_level": 0.9, "lvmi_g_m2": 55.5,
-        "ed_phase": 1, "ed_instances": [1], "spacing_mm": cine.spacing, "slices": 3, "edv_ml": 123.5,
-        "quality": ["few_slices"], "network": NETWORK, "mask": mask, "affine": cine.affine, **more})
+        "ed_phase": 1, "ed_instances": [1], "stack_instances": [1], "spacing_mm": cine.spacing, "slices": 3,
+        "edv_ml": 123.5, "quality": ["few_slices"], "network": NETWORK, "mask": mask, "affine": cine.affine, **more})
 
 
 def synthetic(images: Sequence[Dataset], **more: Any) -> Case:
