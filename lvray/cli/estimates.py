@@ -14,7 +14,7 @@ import typer
 
 from lvray import console, recipes
 from lvray.cli.options import Check, Data, Json, Key, MaxRejects, Set, ShowPaths, key_if_given, refuse_many
-from lvray.errors import StudyRefused, UseError
+from lvray.errors import Reason, StudyRefused, UseError
 from lvray.settings import Predict
 from lvray.weights.own import DEFAULT, located
 
@@ -163,7 +163,7 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
             nifti.write(image, end_diastole(cine).volume.image, found.affine)
         return found
 
-    _each(studies, key_if_given(key), show_paths, as_json, one)
+    _each(studies, key_if_given(key), show_paths, as_json, one, "; a folder of several studies is predicted with --out")
 
 
 def _predict_cohort(studies: list[str], out: str, checkpoint: str, masks: bool, key: Path | None, max_rejects: float,
@@ -186,8 +186,10 @@ def _predict_cohort(studies: list[str], out: str, checkpoint: str, masks: bool, 
     refuse_many(refused, made + refused, max_rejects, "rejects.parquet says why")
 
 
-def _each(studies: list[str], key: bytes | None, show_paths: bool, as_json: bool, one: Callable[[Any], Any]) -> None:
-    """Each study's estimate on stdout, or its refusal; the rest goes on. Exit code 3 when any was refused."""
+def _each(studies: list[str], key: bytes | None, show_paths: bool, as_json: bool, one: Callable[[Any], Any],
+          of_several: str = "") -> None:
+    """Each study's estimate on stdout, or its refusal; the rest goes on. Exit code 3 when any was refused. of_several:
+    what to say of a folder that may hold more than one study."""
     from lvray.cmr.study import read_cine
     from lvray.shards.listing import named
     from lvray.shards.studies import open_study
@@ -201,7 +203,8 @@ def _each(studies: list[str], key: bytes | None, show_paths: bool, as_json: bool
             console.result({"study": source.position, "name": name, **value}, as_json, console.estimate_text)
         except StudyRefused as e:
             refused += 1
-            console.say(f"{name}: {e}")
+            several = source.kind == "folder" and e.reason in (Reason.NO_DICOM, Reason.SEVERAL_PATIENTS)
+            console.say(f"{name}: {e}{of_several if several else ''}")
             if as_json:
                 console.result({"study": source.position, "name": name, "refused": e.reason, "detail": e.detail},
                                True, str)
