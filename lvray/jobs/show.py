@@ -28,7 +28,7 @@ def _checkpoint(uri: str) -> dict[str, Any]:
     facts = ("epoch", "step", "metrics", "trained_on", "data", "version", "mode", "world")
     return {"recipe": state["settings"]["name"], "network": state["settings"]["network"],
             "parameters": parameters(blobs), **{fact: state[fact] for fact in facts},
-            "weights_sha256": sha256(blobs[WEIGHTS]), "intervals": _intervals(uri),
+            "earlier": state.get("earlier", []), "weights_sha256": sha256(blobs[WEIGHTS]), "intervals": _intervals(uri),
             "bytes": {name: len(blob) for name, blob in blobs.items()},
             "checksums": "hold"}
 
