@@ -69,7 +69,7 @@ def test_they_are_small_and_hold_nothing_but_weights(predictor: Predictor) -> No
 
 
 def test_phantoms_are_measured_and_trusted(predictor: Predictor, views: list[View]) -> None:
-    """Within a quarter each, and a fifth in the median: their walls are thicker than experts draw them."""
+    """Within a quarter each, and a fifth in the median: real patients' outlines made masses of phantoms smaller."""
     options = PhantomOptions(phases=4)
     true = [truth(participant(SEED, number, options)).mass_g for number in range(MANY)]
     found = [answer(predictor, of) for of in views]

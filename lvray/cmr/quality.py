@@ -100,8 +100,8 @@ _WORDS: dict[Flag, str] = {
     Flag.SLICES_OUTSIDE_TRAINING: "more or fewer slices than the network was trained on",
     Flag.MASS_OUTSIDE_TRAINING: "a mass outside what the network was trained on",
     Flag.DEMO_WEIGHTS: "weights of a smoke recipe, for show only",
-    Flag.OWN_WEIGHTS: "the weights that come with lvray, research use only; judged on seven patients, whose masses they"
-                      " miss by 6 % in the median and by up to 18 %; no interval (lvray/weights/README.md)",
+    Flag.OWN_WEIGHTS: "the weights that come with lvray, research use only; others made the same way missed the masses"
+                      " of seven patients not seen before by 7 % in the median, 18 % at most (lvray/weights/README.md)",
     Flag.INTERVAL_FROM_PHANTOMS: "the interval was calibrated on phantoms: of a person's heart it promises nothing",
     Flag.FRAME_OF_REFERENCE_MENDED: "the images share no valid frame of reference: the DICOM made of them has a new"
                                     " one",

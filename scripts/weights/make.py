@@ -6,8 +6,8 @@ lvray.
     WORK/shards, WORK/seg              generated hearts, and the network trained on them alone
     WORK/real/shards, WORK/real/run    the Sunnybrook patients among hearts (mixed.py), and what goes on with those
 
-Twice the same bytes on the same hardware. Killed, the same command goes on. On two cores with bf16 some two hours, most
-of it training. Afterwards judge.py says what they can do, and leave_one_out.py what they can on people.
+Twice the same bytes on the same hardware. Killed, the same command goes on. On two cores with bf16 some 95 minutes,
+most of it training. Afterwards judge.py says what they can do, and leave_one_out.py what they can on people.
 """
 
 from __future__ import annotations

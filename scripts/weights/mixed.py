@@ -1,6 +1,7 @@
 """Real patients among generated hearts, to go on with: so that what was learnt from those is not lost.
 
-How many of each, how long and how fast is fixed here; none of it was chosen by looking at what came out.
+How many of each, how long and how fast is fixed here: set after two looks at the patients (LOOKS.md), before the
+leave-one-out whose figures are published, and not touched since.
 """
 
 from __future__ import annotations
