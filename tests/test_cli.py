@@ -221,6 +221,7 @@ def test_paths_are_shown_only_on_demand_and_a_key_adds_the_hash(lvray: Lvray, ba
     (["measure", "STUDY", "--contours", EID], 2, "--contours: there is no folder of that name"),
     (["predict", "STUDY", "--checkpoint", "absent"], 2, "no finished checkpoint there"),
     (["predict", "STUDY", "STUDY", "--mask", "m.nii.gz", "--checkpoint", "absent"], 2, "--mask names one file"),
+    (["predict", "STUDY", "--out", "o", "--image", "e.nii.gz"], 2, "--mask and --image are of one study"),
     (["predict", "STUDY", "--image", "m.png", "--checkpoint", "absent"], 2, "--image: give a name that ends"),
     (["predict", "STUDY", "STUDY", "--out", "o", "--checkpoint", "absent"], 2, "with --out give one source"),
     (["tensorize", "STUDY", "OUT", "--key", "absent"], 2, "--key: cannot read the key file"),

@@ -136,6 +136,8 @@ def predict(studies: Annotated[list[str], typer.Argument(help="Folders, zips or 
     Example: lvray predict study.zip --json
     """
     checkpoint = located(checkpoint)
+    if out is not None and (mask or image):
+        raise UseError("--mask and --image are of one study; a cohort's masks: --masks")
     if out is not None:
         _predict_cohort(studies, out, checkpoint, masks, key, max_rejects, sets or [], as_json, check_only)
         return

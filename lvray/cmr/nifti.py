@@ -25,7 +25,7 @@ def write(file: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None
         file.parent.mkdir(parents=True, exist_ok=True)
         nib.save(_image(volume, affine), file)
     except (OSError, nib.filebasedimages.ImageFileError) as e:
-        raise EnvironmentFault(f"cannot write {file.name}: give a writable name that ends in .nii.gz") from e
+        raise EnvironmentFault("cannot write the NIfTI file: give a writable name that ends in .nii.gz") from e
 
 
 def mask_bytes(mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:

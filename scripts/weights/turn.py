@@ -26,17 +26,17 @@ from scripts.weights.patients import FOLDER
 
 def turned(file: bytes, degrees: float, mirror: bool) -> bytes:
     """A DICOM file of square pixels, its columns in reverse order if `mirror`, then turned about its middle, in a
-    picture large enough for all of it; pixels between others by cubic splines. Position and orientation: PS3.3,
+    picture as large as all of it needs; pixels between others by cubic splines. Position and orientation: PS3.3,
     C.7.6.2."""
     ds = pydicom.dcmread(io.BytesIO(file))
     pixels, at = ds.pixel_array, np.array(ds.ImagePositionPatient, float)
     axes = np.array(ds.ImageOrientationPatient, float).reshape(2, 3)[::-1] * float(ds.PixelSpacing[0])
-    size = math.ceil(math.hypot(*pixels.shape))
     angle, middle = math.radians(degrees), (np.array(pixels.shape) - 1) / 2
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     turn = turn @ np.diag([1, -1 if mirror else 1])
-    first = middle - turn @ np.full(2, (size - 1) / 2)
-    drawn = affine_transform(pixels.astype(float), turn, first, (size, size), order=3)
+    size = np.ceil(np.abs(turn.T) @ pixels.shape - 1e-6).astype(int)
+    first = middle - turn @ ((size - 1) / 2)
+    drawn = affine_transform(pixels.astype(float), turn, first, tuple(size), order=3)
     low, high = np.iinfo(pixels.dtype).min, pixels.max()
     ds.set_pixel_data(drawn.round().clip(low, high).astype(pixels.dtype), ds.PhotometricInterpretation, ds.BitsStored)
     down, right = turn.T @ axes / float(ds.PixelSpacing[0])

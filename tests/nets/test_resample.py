@@ -76,7 +76,8 @@ def test_a_heart_keeps_its_place_and_size_there_and_back(pixel: tuple[float, flo
     cos, sin = np.cos(tilt), np.sin(tilt)
     from_middle = np.array([[cos, sin], [-sin, cos]]) @ (np.argwhere(taken[0] == 1).mean(0) - 47.5) * 1.5
     at = np.array(centre) * pixel + from_middle
-    np.testing.assert_allclose(at, np.argwhere(mask[0] == 1).mean(0) * pixel, atol=0.5)
+    whole = step == (1.0, 1.0) and not tilt  # then a label moves by whole pixels alone
+    np.testing.assert_allclose(at, np.argwhere(mask[0] == 1).mean(0) * pixel, atol=0.5 if whole else 0.25)
 
 
 def test_the_same_heart_in_other_pixels_looks_the_same() -> None:
